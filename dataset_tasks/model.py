@@ -1,0 +1,217 @@
+"""The values everything else passes around: frozen, standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+from dataset_tasks.errors import InvalidArgumentError
+
+JsonValue: TypeAlias = "str | int | float | bool | None | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+
+class State(StrEnum):
+    """Where a version is in its life."""
+
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    PUBLISHED = "published"
+    ABORTED = "aborted"
+    DELETED = "deleted"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (State.COMPLETED, State.PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """One stored object: where it is and what its bytes must be.
+
+    `key` is relative to `<catalog id>/` in the store `store_id`; `size` in bytes; `sha256` is the bare hex digest.
+    """
+
+    store_id: str
+    key: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A version that a transform reads: recorded as lineage, its content not inherited.
+
+    `ref` is a reference (see `Reference`); `files` narrows the copy to these patterns, all when empty.
+    """
+
+    name: str
+    ref: str
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version as the catalog has it.
+
+    `parents` are ids in merge order, the last wins; when `previous_id` is set it is the first of them.
+    `files`, `bytes` and `content_hash` describe the content (of a draft: as it stands); `pending` counts the
+    entries whose bytes are not stored yet; `new_bytes` is what the version added to the store.
+    """
+
+    id: str
+    catalog_id: str
+    project: str
+    name: str
+    version: str
+    state: State
+    revision: int
+    created: datetime
+    sequence: int
+    parents: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    previous_id: str | None = None
+    partition: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    store_id: str = ""
+    index: ObjectRef | None = None
+    pending: int = 0
+    pending_object: ObjectRef | None = None
+    files: int = 0
+    bytes: int = 0
+    new_bytes: int = 0
+    content_hash: str = ""
+    fingerprint: str = ""
+    skip_unchanged: bool = False
+    quarantined: str = ""
+    origin: Mapping[str, JsonValue] = field(default_factory=dict)
+    finalized: datetime | None = None
+    published: datetime | None = None
+
+    @property
+    def dataset(self) -> str:
+        """`project/name`."""
+        return f"{self.project}/{self.name}"
+
+    @property
+    def label(self) -> str:
+        """`project/name@version`, with the partition where there is one: what messages and tables show."""
+        shown = f"{self.project}/{self.name}@{self.version}"
+        return f"{shown} [{self.partition}]" if self.partition else shown
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a version; field names are those of the reference API.
+
+    `hash` is the bare SHA-256 hex digest, `size` in bytes, `parent_dataset_id` the version that brought the
+    content, `artifact_name` the chunk that holds it (None while pending), `local_path` where a pending file is read.
+    """
+
+    relative_path: str
+    hash: str
+    size: int
+    parent_dataset_id: str
+    artifact_name: str | None = None
+    local_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEntry:
+    """One entry whose bytes stay at an external URL, pinned by size and `pin` (ETag or version id)."""
+
+    relative_path: str
+    link: str
+    size: int
+    parent_dataset_id: str
+    pin: str = ""
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many files and bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One path in a diff; a size is None where the path does not exist on that side (bytes)."""
+
+    path: str
+    old_size: int | None = None
+    new_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """What differs between two versions, each tuple sorted by path; the three partition the difference."""
+
+    added: tuple[Change, ...] = ()
+    modified: tuple[Change, ...] = ()
+    removed: tuple[Change, ...] = ()
+
+
+_HEX_ID = re.compile(r"[0-9a-f]{32}\Z")
+_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A parsed reference: an id, `project/name@selector`, or (in plans only) `step:<id>`.
+
+    The selector is a version string, `latest`, `published` or an alias; without one it is `published`.
+    """
+
+    id: str | None = None
+    step: str | None = None
+    project: str = ""
+    name: str = ""
+    selector: str = "published"
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Reads a reference.
+
+        Raises:
+            InvalidArgumentError: The text is none of the four forms.
+
+        >>> Reference.parse("nyc/labels@prod").selector
+        'prod'
+        """
+        if text.startswith("step:") and len(text) > 5:
+            return cls(step=text[5:])
+        bare = text.removeprefix("id:")
+        if _HEX_ID.match(bare):
+            return cls(id=bare)
+        dataset, at, selector = text.partition("@")
+        project, slash, name = dataset.rpartition("/")
+        if not slash or not project or not name or (at and not selector) or text.startswith("id:"):
+            raise InvalidArgumentError(
+                f"{text!r} is not a reference to a version",
+                hint="Write an id (32 hex digits), `project/name`, `project/name@1.0.3`, `@published`, `@latest` "
+                "or `@alias`.",
+            )
+        return cls(project=project, name=name, selector=selector or "published")
+
+    def __str__(self) -> str:
+        if self.step is not None:
+            return f"step:{self.step}"
+        return f"id:{self.id}" if self.id is not None else f"{self.project}/{self.name}@{self.selector}"
+
+
+def is_dataset_word(text: str) -> bool:
+    """Whether the text can be a name, or one part of a project, in a spec: `[A-Za-z0-9._-]+`."""
+    return _NAME.match(text) is not None
+
+
+def asset_uri(project: str, name: str) -> str:
+    """The URI both orchestrators know a dataset by: `dataset://project/name`."""
+    return f"dataset://{project}/{name}"

@@ -1,0 +1,103 @@
+"""How long work reports itself. Core code calls a `Progress`; the CLI draws bars, workers write log lines."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+_log = logging.getLogger("dataset_tasks")
+
+
+class Task(Protocol):
+    """One piece of long work that is under way."""
+
+    def advance(self, *, files: int = 0, bytes: int = 0) -> None:
+        """Adds to what is done."""
+
+    def total(self, *, files: int | None = None, bytes: int | None = None) -> None:
+        """Sets what there is to do, as soon as that is known."""
+
+
+class Progress(Protocol):
+    """Makes tasks; `title` is what the user reads, such as `nyc/raw: upload`."""
+
+    def task(
+        self, title: str, *, files: int | None = None, bytes: int | None = None
+    ) -> _TaskContext:  # pragma: no branch
+        """A context manager that yields a `Task`; totals may be unknown (None)."""
+
+    def note(self, text: str) -> None:
+        """One line that should stand in the log, such as a file left out."""
+
+
+class _TaskContext(Protocol):
+    def __enter__(self) -> Task: ...
+    def __exit__(self, *exc: object) -> bool | None: ...
+
+
+class _SilentTask:
+    def advance(self, *, files: int = 0, bytes: int = 0) -> None: ...
+
+    def total(self, *, files: int | None = None, bytes: int | None = None) -> None: ...
+
+
+class Silent:
+    """Reports nothing but notes, which go to the log."""
+
+    @contextmanager
+    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
+        yield _SilentTask()
+
+    def note(self, text: str) -> None:
+        _log.warning("%s", text)
+
+
+class _LogTask:
+    def __init__(self, title: str, files: int | None, bytes: int | None, every: float) -> None:
+        self.title, self.files, self.bytes, self.every = title, files, bytes, every
+        self.done_files = self.done_bytes = 0
+        self.started = self.said = time.monotonic()
+
+    def advance(self, *, files: int = 0, bytes: int = 0) -> None:
+        self.done_files += files
+        self.done_bytes += bytes
+        now = time.monotonic()
+        if now - self.said >= self.every:
+            self.said = now
+            self.say("…")
+
+    def total(self, *, files: int | None = None, bytes: int | None = None) -> None:
+        self.files = files if files is not None else self.files
+        self.bytes = bytes if bytes is not None else self.bytes
+
+    def say(self, tail: str) -> None:
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        of = f" of {self.files}" if self.files is not None else ""
+        rate = self.done_bytes / seconds / 1e6
+        _log.info(
+            "%s: %d%s files, %.1f MB, %.1f MB/s, %.1f s%s",
+            self.title, self.done_files, of, self.done_bytes / 1e6, rate, seconds, tail,
+        )  # fmt: skip
+
+
+class LogLines:
+    """Writes a log line every `every` seconds and one at the end: for workers and pipes."""
+
+    def __init__(self, every: float = 10.0) -> None:
+        self.every = every
+
+    @contextmanager
+    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
+        running = _LogTask(title, files, bytes, self.every)
+        yield running
+        if running.done_files:
+            running.say("")
+
+    def note(self, text: str) -> None:
+        _log.warning("%s", text)
+
+
+SILENT = Silent()
