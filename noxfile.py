@@ -1,0 +1,93 @@
+"""What `make test` and its parts do. Static checks and tests run in `.venv`, isolated ones in environments of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.stop_on_first_error = False
+
+SHARED = {"venv_backend": "none"}
+#: Extras of each isolated environment beside the test tools.
+ISOLATED = {"core": "test,examples", "airflow": "airflow,test,examples", "prefect": "prefect,test,examples"}
+PACKAGES = ("dataset_tasks", "airflow_provider", "prefect_blocks", "example_flows")
+SLOW = "e2e or faults or integration"
+
+
+def tool(session: nox.Session, *command: str, **env: str) -> None:
+    """Runs a module of the shared environment."""
+    session.run(sys.executable, "-m", *command, env=env or None)
+
+
+@nox.session(**SHARED)
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    tool(session, "ruff", "check", ".")
+    tool(session, "ruff", "format", "--check", ".")
+
+
+@nox.session(**SHARED)
+def types(session: nox.Session) -> None:
+    """mypy, strict."""
+    tool(session, "mypy")
+
+
+@nox.session(**SHARED)
+def imports(session: nox.Session) -> None:
+    """The direction of imports."""
+    session.run(str(Path(sys.executable).with_name("lint-imports")), "--no-logo")
+
+
+@nox.session(**SHARED)
+def texts(session: nox.Session) -> None:
+    """Spelling, and a docstring on everything public."""
+    tool(session, "codespell_lib", ".")
+    tool(session, "interrogate", "-q", *PACKAGES, "scripts")
+
+
+@nox.session(**SHARED)
+def docs(session: nox.Session) -> None:
+    """The documentation; a warning is an error."""
+    tool(session, "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(**SHARED)
+def tests(session: nox.Session) -> None:
+    """All tests that need no server of another project; arguments after -- go to pytest."""
+    tool(session, "pytest", *(session.posargs or ["-q", "-n", "2", "-m", f"not ({SLOW})"]))
+
+
+@nox.session(**SHARED)
+def coverage(session: nox.Session) -> None:
+    """The same with branch coverage."""
+    tool(session, "pytest", "-q", "-n", "2", "-m", f"not ({SLOW})", "--cov", "--cov-report=term")
+
+
+@nox.session(**SHARED)
+def e2e(session: nox.Session) -> None:
+    """Real Airflow and Prefect."""
+    tool(session, "pytest", "-q", "-m", "e2e", *session.posargs)
+
+
+@nox.session(**SHARED)
+def faults(session: nox.Session) -> None:
+    """Kills, cuts, full disks."""
+    tool(session, "pytest", "-q", "-m", "faults", *session.posargs)
+
+
+@nox.session(**SHARED)
+def bench(session: nox.Session) -> None:
+    """Measurements."""
+    tool(session, "pytest", "-q", "-s", "tests/benchmarks", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("which", list(ISOLATED), ids=list(ISOLATED))
+def isolated(session: nox.Session, which: str) -> None:
+    """The core without orchestrators, and each plug-in without the other."""
+    session.install("--compile-bytecode", "-c", "constraints.txt", "-e", f".[{ISOLATED[which]}]")
+    session.run("pytest", "-q", "tests/isolated", env={"DATASET_TASKS_TEST_ENVIRONMENT": which})

@@ -1,0 +1,56 @@
+"""Every test runs in homes of its own: nothing is read from the user's, nothing is left behind.
+
+The homes are set while this file is imported, before any test module can import Airflow or Prefect.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+_HOME = Path(tempfile.mkdtemp(prefix="dataset-tasks-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+for _name in [name for name in os.environ if name.startswith(("DATASET_TASKS_", "AIRFLOW_", "PREFECT_"))]:
+    if _name != "DATASET_TASKS_TEST_ENVIRONMENT":
+        del os.environ[_name]
+os.environ.update(
+    DATASET_TASKS_HOME=str(_HOME / "dataset_tasks"),
+    AIRFLOW_HOME=str(_HOME / "airflow"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    PREFECT_HOME=str(_HOME / "prefect"),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+)
+
+# Machines differ in speed: how long an example takes says nothing about the code.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
+
+#: Which isolated environment runs the tests: core, airflow or prefect; empty in the shared one.
+ENVIRONMENT = os.environ.get("DATASET_TASKS_TEST_ENVIRONMENT", "")
+collect_ignore = [] if ENVIRONMENT else ["isolated"]
+_FOLDER_MARKS = ("e2e", "integration", "faults")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh DATASET_TASKS_HOME for the test; the folder is made by whoever uses it."""
+    folder = tmp_path_factory.mktemp("home") / "dataset_tasks"
+    monkeypatch.setenv("DATASET_TASKS_HOME", str(folder))
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by the folder they are in."""
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in _FOLDER_MARKS:
+            item.add_marker(folder)
