@@ -87,6 +87,7 @@ class Version:
     new_bytes: int = 0
     content_hash: str = ""
     fingerprint: str = ""
+    recipe: str = ""
     skip_unchanged: bool = False
     quarantined: str = ""
     origin: Mapping[str, JsonValue] = field(default_factory=dict)

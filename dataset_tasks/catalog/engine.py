@@ -1,0 +1,251 @@
+"""Connections and units of work on SQLite and PostgreSQL: the one place that knows their weaknesses.
+
+A unit of work is a function of a connection. It may run more than once (a serialization failure, a lost connection
+before COMMIT), so it must have no effect but on the connection. An error from COMMIT itself is unknown until it has
+been read back on a new connection.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from dataset_tasks.errors import CatalogError, CatalogUnavailableError, InvalidArgumentError, OutcomeUnknownError
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
+_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "ceph", "glusterfs", "afs"}
+_RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "53300"}
+
+
+class Database:
+    """A pool of connections to one catalog database; safe to share between threads, remade after a fork."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _parsed(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password: what messages may say."""
+        return self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """Drops the parent's connections without closing them; call in the child."""
+        self._engine.dispose(close=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one consistent state."""
+        try:
+            with self._engine.connect() as connection:
+                if self.is_sqlite:
+                    connection.exec_driver_sql("BEGIN")
+                yield connection
+                connection.rollback()
+        except (DBAPIError, PoolTimeout) as error:
+            raise self._translated(error) from error
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Runs a read-only unit of work, again when the connection was lost."""
+        return self._retrying(lambda: self._read_once(work))
+
+    def _read_once(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            result = work(connection)
+            connection.rollback()
+            return result
+
+    def write(self, work: Callable[[Connection], T], *, landed: Callable[[Connection], T | None]) -> T:
+        """Runs a unit of work in one transaction.
+
+        Args:
+            work: Does the changes and gives the result.
+            landed: Reads, on a new connection, whether the work's commit took effect: its result, or None.
+
+        Raises:
+            CatalogUnavailableError: The database stayed locked or unreachable until the deadline; nothing changed.
+            OutcomeUnknownError: COMMIT failed and the outcome could not be read back either.
+        """
+        return self._retrying(lambda: self._write_once(work, landed))
+
+    def _write_once(self, work: Callable[[Connection], T], landed: Callable[[Connection], T | None]) -> T:
+        with self._engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            result = work(connection)
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                connection.invalidate()
+                found = self._settle(landed, error)
+                if found is None:
+                    raise _DidNotLand(str(error.orig)) from error
+                return found
+            return result
+
+    def _settle(self, landed: Callable[[Connection], T | None], error: DBAPIError) -> T | None:
+        try:
+            return self.read(landed)
+        except CatalogUnavailableError as second:
+            raise OutcomeUnknownError(
+                f"the commit to {self.shown} failed ({error.orig}) and its outcome could not be read back",
+                hint="Run the same call again with the same key: it finds out what happened.",
+            ) from second
+
+    def _retrying(self, attempt: Callable[[], T]) -> T:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                return attempt()
+            except _DidNotLand:
+                if time.monotonic() > deadline:
+                    raise
+            except (DBAPIError, PoolTimeout) as error:
+                if not _is_transient(error) or time.monotonic() > deadline:
+                    raise self._translated(error) from error
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, 2.0)
+
+    def _translated(self, error: DBAPIError | PoolTimeout) -> CatalogError:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if _is_transient(error):
+            return CatalogUnavailableError(
+                f"the catalog {self.shown} did not answer in time: {cause}",
+                hint="Another process holds it or it is restarting; try again.",
+            )
+        return CatalogError(
+            f"the catalog {self.shown} failed: {cause}",
+            hint="Run `dataset-tasks catalog check`, or restore the file from a copy."
+            if self.is_sqlite
+            else "See the database server's log.",
+        )
+
+
+class _DidNotLand(CatalogUnavailableError):
+    """COMMIT failed and reading back showed that nothing changed: do the work again."""
+
+
+def _is_transient(error: DBAPIError | PoolTimeout) -> bool:
+    if isinstance(error, PoolTimeout) or error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in _RETRY_STATES
+    text = str(error.orig)
+    busy = "database is locked" in text or "database is busy" in text or "database table is locked" in text
+    lost = isinstance(error, OperationalError) and any(
+        word in text for word in ("connection refused", "could not connect", "server closed", "starting up", "connection is bad")
+    )
+    return busy or lost
+
+
+def _parsed(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except sa.exc.ArgumentError as error:
+        raise InvalidArgumentError(
+            "the catalog URL can't be read",
+            hint="Write `sqlite:////absolute/path/catalog.db` or `postgresql+psycopg://user@host/database`.",
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise InvalidArgumentError(
+            f"{backend} can't hold a catalog", hint="Use SQLite for one machine, PostgreSQL for several."
+        )
+    if not url.database or url.database == ":memory:":
+        raise InvalidArgumentError(
+            "an in-memory SQLite catalog would be lost", hint="Name a file: `sqlite:////absolute/path/catalog.db`."
+        )
+    return url
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    path = Path(url.database or "").absolute()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _refuse_network_file_system(path.parent)
+    engine = sa.create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        pool_size=8,
+        max_overflow=64,
+        pool_timeout=BUSY_SECONDS,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:  # Any: the driver's own connection
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    # SQLAlchemy's AUTOCOMMIT would turn commit() and rollback() into nothing: the transaction here is our own BEGIN.
+    event.listen(engine, "commit", lambda connection: connection.exec_driver_sql("COMMIT"))
+    event.listen(engine, "rollback", _roll_back)
+    return engine
+
+
+def _roll_back(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    if driver is not None and driver.in_transaction:
+        connection.exec_driver_sql("ROLLBACK")
+
+
+def _postgres_engine(url: URL) -> Engine:
+    return sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=8,
+        max_overflow=16,
+        pool_timeout=BUSY_SECONDS,
+        isolation_level="READ COMMITTED",
+        connect_args={"options": "-c lock_timeout=10s -c statement_timeout=60s", "connect_timeout": 10},
+    )
+
+
+def _refuse_network_file_system(folder: Path) -> None:
+    kind = _file_system_of(folder)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise CatalogError(
+            f"{folder} is on {kind}: SQLite can't be trusted on a network file system",
+            hint="Keep the catalog on a local disk, or use PostgreSQL for several machines.",
+        )
+
+
+def _file_system_of(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that holds `folder`, by the longest mount point; empty where it can't be told."""
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    target = f"{folder.resolve()}/"
+    for line in mounts.read_text(errors="surrogateescape").splitlines():
+        _device, point, this_kind, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if target.startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, this_kind
+    return kind

@@ -1,0 +1,308 @@
+"""Everything that is asked of the catalog. Nothing here changes a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from dataset_tasks.catalog import tables as t
+from dataset_tasks.catalog.engine import Database
+from dataset_tasks.catalog.rows import Event, from_micros, load_versions, to_micros
+from dataset_tasks.errors import NotFoundError
+from dataset_tasks.model import JsonValue, Reference, State, Version
+
+FINAL = (State.COMPLETED, State.PUBLISHED)
+_BEST = (t.versions.c.version_order.desc(), t.versions.c.sequence.desc())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The record of an operation: what its key was used for and what came of it."""
+
+    key: str
+    verb: str
+    digest: str
+    token: str
+    version_id: str
+    result: dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """A row of the table of objects."""
+
+    key: str
+    store_id: str
+    kind: str
+    size: int
+    sha256: str
+    state: str
+    version_id: str
+    delta: str | None
+
+
+class Queries:
+    """The reading half of a catalog."""
+
+    def __init__(self, database: Database, catalog_id: str) -> None:
+        self.db = database
+        self.id = catalog_id
+
+    # --- versions
+
+    def version(self, version_id: str) -> Version:
+        """The version of that id, whatever its state.
+
+        Raises:
+            NotFoundError: No version has this id.
+        """
+        found = self._select(t.versions.c.id == version_id)
+        if not found:
+            raise NotFoundError(
+                f"no version has the id {version_id!r} in catalog {self.id}",
+                hint="List what there is with `dataset-tasks list`.",
+            )
+        return found[0]
+
+    def resolve(self, ref: str) -> Version:
+        """The version that a reference names now.
+
+        `@latest` and `@published` take the highest final, published version that is not quarantined.
+
+        Raises:
+            InvalidArgumentError: The text is not a reference.
+            NotFoundError: Nothing answers to it.
+        """
+        wanted = Reference.parse(ref)
+        if wanted.id is not None:
+            return self.version(wanted.id)
+        if wanted.step is not None:
+            raise NotFoundError(
+                f"{ref!r} names a step of a plan that has given no version in this run",
+                hint="Run the step first, or give a reference to a version.",
+            )
+        found = self._resolve_named(wanted)
+        if found is None:
+            raise NotFoundError(self._nothing_for(wanted), hint=self._next_step_for(wanted))
+        return found
+
+    def _resolve_named(self, wanted: Reference) -> Version | None:
+        here = (t.versions.c.project == wanted.project) & (t.versions.c.name == wanted.name)
+        good = here & (t.versions.c.quarantined == "")
+        if wanted.selector == "latest":
+            return self._first(good & t.versions.c.state.in_(FINAL))
+        if wanted.selector == "published":
+            return self._first(good & (t.versions.c.state == State.PUBLISHED))
+        gone = t.versions.c.state.in_((State.ABORTED, State.DELETED))
+        exact = self._first(here & (t.versions.c.version == wanted.selector) & ~gone)
+        if exact is not None:
+            return exact
+        aliased = self.aliases(wanted.project, wanted.name).get(wanted.selector)
+        return self._first(good & (t.versions.c.id == aliased) & ~gone) if aliased else None
+
+    def _nothing_for(self, wanted: Reference) -> str:
+        dataset = f"{wanted.project}/{wanted.name}"
+        if not self.versions(project=wanted.project, name=wanted.name):
+            return f"there is no dataset {dataset!r} in catalog {self.id}"
+        if wanted.selector == "published":
+            return f"{dataset!r} was never published"
+        return f"{dataset!r} has no version or alias {wanted.selector!r}"
+
+    def _next_step_for(self, wanted: Reference) -> str:
+        if wanted.selector == "published":
+            return f"Publish a version, or read `{wanted.project}/{wanted.name}@latest`."
+        return "List what there is with `dataset-tasks list`."
+
+    def previous(self, project: str, name: str, partition: str | None = None) -> Version | None:
+        """The last good version of a dataset (and partition): final and not quarantined."""
+        return self._first(
+            (t.versions.c.project == project)
+            & (t.versions.c.name == name)
+            & (t.versions.c.partition == (partition or ""))
+            & (t.versions.c.quarantined == "")
+            & t.versions.c.state.in_(FINAL)
+        )
+
+    def versions(
+        self,
+        *,
+        project: str | None = None,
+        name: str | None = None,
+        partial_name: str | None = None,
+        tags: Iterable[str] = (),
+        ids: Collection[str] | None = None,
+        states: Collection[State] | None = None,
+        version: str | None = None,
+        created_before: datetime | None = None,
+    ) -> list[Version]:
+        """Versions by creation; without `states` those that are neither aborted nor deleted.
+
+        `partial_name` is a literal, case-insensitive part of the name; every one of `tags` must be there.
+        """
+        where = [
+            t.versions.c.state.in_(states)
+            if states is not None
+            else t.versions.c.state.not_in((State.ABORTED, State.DELETED))
+        ]
+        if project is not None:
+            where.append(t.versions.c.project == project)
+        if name is not None:
+            where.append(t.versions.c.name == name)
+        if version is not None:
+            where.append(t.versions.c.version == version)
+        if partial_name:
+            where.append(sa.func.lower(t.versions.c.name).contains(partial_name.lower(), autoescape=True))
+        if ids is not None:
+            where.append(t.versions.c.id.in_(list(ids)))
+        if created_before is not None:
+            where.append(t.versions.c.created <= to_micros(created_before))
+        for tag in tags:
+            where.append(t.versions.c.id.in_(sa.select(t.tags.c.version_id).where(t.tags.c.tag == tag)))
+        return self._select(sa.and_(*where), order=(t.versions.c.sequence,))
+
+    def children(self, version_id: str) -> list[Version]:
+        """The versions that have this one as a parent or input and still stand, by creation."""
+        related = sa.select(t.parents.c.child_id).where(t.parents.c.parent_id == version_id)
+        standing = t.versions.c.state.not_in((State.ABORTED, State.DELETED))
+        return self._select(t.versions.c.id.in_(related) & standing, order=(t.versions.c.sequence,))
+
+    def ancestors(self, version_id: str) -> dict[str, Version]:
+        """This version and all it comes from, tombstones too, by id."""
+        edges = t.parents
+        reached = sa.select(sa.literal(version_id).label("id")).cte("reached", recursive=True)
+        reached = reached.union(sa.select(edges.c.parent_id).where(edges.c.child_id == reached.c.id))
+        found = self._select(t.versions.c.id.in_(sa.select(reached.c.id)), order=(t.versions.c.sequence,))
+        if version_id not in {v.id for v in found}:
+            self.version(version_id)
+        return {v.id: v for v in found}
+
+    def _first(self, where: sa.ColumnElement[bool]) -> Version | None:
+        found = self._select(where, order=_BEST, limit=1)
+        return found[0] if found else None
+
+    def _select(
+        self, where: sa.ColumnElement[bool], *, order: Sequence[Any] = (), limit: int | None = None  # Any: columns
+    ) -> list[Version]:
+        return self.db.read(lambda connection: select_versions(connection, self.id, where, order=order, limit=limit))
+
+    # --- aliases, events, operations, objects, stores
+
+    def aliases(self, project: str, name: str) -> dict[str, str]:
+        """Alias to version id, as it stands now."""
+        return {alias: version_id for alias, version_id, _ in self.alias_history(project, name)}
+
+    def alias_history(self, project: str, name: str, alias: str | None = None) -> list[tuple[str, str, datetime]]:
+        """Every move of the aliases of a dataset, oldest first: alias, version id, when."""
+        query = (
+            sa.select(t.aliases.c.alias, t.aliases.c.version_id, t.aliases.c.created)
+            .where((t.aliases.c.project == project) & (t.aliases.c.name == name))
+            .order_by(t.aliases.c.sequence)
+        )
+        if alias is not None:
+            query = query.where(t.aliases.c.alias == alias)
+        rows = self.db.read(lambda connection: connection.execute(query).all())
+        return [(a, v, from_micros(when)) for a, v, when in rows]
+
+    def events(self, *, after: int = 0, version_id: str | None = None, limit: int | None = None) -> list[Event]:
+        """Events in commit order, those after a sequence number; a poller that keeps the last one misses nothing."""
+        query = sa.select(t.events).where(t.events.c.sequence > after).order_by(t.events.c.sequence)
+        if version_id is not None:
+            query = query.where(t.events.c.version_id == version_id)
+        if limit is not None:
+            query = query.limit(limit)
+        rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
+        return [
+            Event(
+                sequence=row["sequence"],
+                kind=row["kind"],
+                version_id=row["version_id"],
+                created=from_micros(row["created"]),
+                payload=json.loads(row["payload"]),
+            )
+            for row in rows
+        ]
+
+    def unjournaled(self) -> list[tuple[str, Event]]:
+        """Events whose journal object does not stand yet, with the id of the store it belongs in."""
+        query = sa.select(t.events).where(~t.events.c.journaled).order_by(t.events.c.sequence)
+        rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
+        return [
+            (
+                row["store_id"],
+                Event(
+                    sequence=row["sequence"],
+                    kind=row["kind"],
+                    version_id=row["version_id"],
+                    created=from_micros(row["created"]),
+                    payload=json.loads(row["payload"]),
+                ),
+            )
+            for row in rows
+        ]
+
+    def recorded(self, key: str) -> Recorded | None:
+        """What the operation key was used for, when it was."""
+        return self.db.read(lambda connection: recorded(connection, key))
+
+    def objects_of(self, version_id: str, kind: str) -> list[StoredObject]:
+        """The objects of one kind that were written for a version, oldest first."""
+        query = (
+            sa.select(t.objects)
+            .where((t.objects.c.version_id == version_id) & (t.objects.c.kind == kind))
+            .order_by(t.objects.c.created, t.objects.c.key)
+        )
+        rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
+        return [StoredObject(**{k: row[k] for k in StoredObject.__slots__}) for row in rows]
+
+    def store_url(self, store_id: str) -> str:
+        """Where a store is.
+
+        Raises:
+            NotFoundError: The catalog knows no such store.
+        """
+        query = sa.select(t.stores.c.url).where(t.stores.c.id == store_id)
+        url = self.db.read(lambda connection: connection.execute(query).scalar())
+        if url is None:
+            raise NotFoundError(f"catalog {self.id} knows no store {store_id!r}")
+        return str(url)
+
+    def stores(self) -> dict[str, str]:
+        """Store id to URL."""
+        query = sa.select(t.stores.c.id, t.stores.c.url).order_by(t.stores.c.created)
+        return {i: u for i, u in self.db.read(lambda connection: connection.execute(query).all())}
+
+
+def select_versions(
+    connection: Connection,
+    catalog_id: str,
+    where: sa.ColumnElement[bool],
+    *,
+    order: Sequence[Any] = (),  # Any: columns
+    limit: int | None = None,
+) -> list[Version]:
+    """Versions on a given connection, for reads and units of work alike."""
+    query = sa.select(t.versions).where(where).order_by(*order)
+    if limit is not None:
+        query = query.limit(limit)
+    return load_versions(connection, connection.execute(query).mappings().all(), catalog_id)
+
+
+def recorded(connection: Connection, key: str) -> Recorded | None:
+    """As `Queries.recorded`, on a given connection."""
+    row = connection.execute(sa.select(t.operations).where(t.operations.c.key == key)).mappings().first()
+    if row is None:
+        return None
+    return Recorded(
+        key=row["key"],
+        verb=row["verb"],
+        digest=row["digest"],
+        token=row["token"],
+        version_id=row["version_id"],
+        result=json.loads(row["result"]),
+    )

@@ -1,0 +1,171 @@
+"""Between rows and values: the only place that knows how a version is spelled in the tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from dataset_tasks.catalog import tables as t
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.model import Input, JsonValue, ObjectRef, State, Version
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a version, in commit order."""
+
+    sequence: int
+    kind: str
+    version_id: str
+    created: datetime
+    payload: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """The UTC moment of `to_micros`."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def dump(value: object) -> str:
+    """Canonical JSON text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def checked_text(value: str, what: str) -> str:
+    """The text, when every catalog can hold it.
+
+    Raises:
+        InvalidArgumentError: It holds a NUL byte or a lone surrogate.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{what} {value!r} is not valid Unicode") from error
+    if "\0" in value:
+        raise InvalidArgumentError(f"{what} {value!r} holds a NUL byte", hint="Take it out.")
+    return value
+
+
+def dump_object(ref: ObjectRef | None) -> str | None:
+    """An object reference as the JSON text of a column."""
+    if ref is None:
+        return None
+    return dump({"store_id": ref.store_id, "key": ref.key, "size": ref.size, "sha256": ref.sha256})
+
+
+def load_object(text: str | None) -> ObjectRef | None:
+    """The inverse of `dump_object`."""
+    return ObjectRef(**json.loads(text)) if text else None
+
+
+def load_versions(connection: Connection, rows: Sequence[RowMapping], catalog_id: str) -> list[Version]:
+    """The versions of rows of the table, in their order, with parents, tags and metadata."""
+    ids = [row["id"] for row in rows]
+    edges: dict[str, list[RowMapping]] = {}
+    tags: dict[str, list[str]] = {}
+    notes: dict[str, dict[str, JsonValue]] = {}
+    for some in _batches(ids):
+        for edge in connection.execute(
+            sa.select(t.parents).where(t.parents.c.child_id.in_(some)).order_by(t.parents.c.kind, t.parents.c.position)
+        ).mappings():
+            edges.setdefault(edge["child_id"], []).append(edge)
+        for tag in connection.execute(
+            sa.select(t.tags).where(t.tags.c.version_id.in_(some)).order_by(t.tags.c.tag)
+        ).mappings():
+            tags.setdefault(tag["version_id"], []).append(tag["tag"])
+        for note in connection.execute(sa.select(t.metadata).where(t.metadata.c.version_id.in_(some))).mappings():
+            notes.setdefault(note["version_id"], {})[note["name"]] = json.loads(note["value"])
+    return [
+        _version(row, edges.get(row["id"], []), tags.get(row["id"], []), notes.get(row["id"], {}), catalog_id)
+        for row in rows
+    ]
+
+
+def _version(
+    row: RowMapping, edges: list[RowMapping], tags: list[str], notes: dict[str, JsonValue], catalog_id: str
+) -> Version:
+    return Version(
+        id=row["id"],
+        catalog_id=catalog_id,
+        project=row["project"],
+        name=row["name"],
+        version=row["version"],
+        state=State(row["state"]),
+        revision=row["revision"],
+        created=from_micros(row["created"]),
+        sequence=row["sequence"],
+        parents=tuple(e["parent_id"] for e in edges if e["kind"] == "parent"),
+        inputs=tuple(
+            Input(name=e["name"], ref=e["parent_id"], files=tuple(json.loads(e["files"])))
+            for e in edges
+            if e["kind"] == "input"
+        ),
+        previous_id=row["previous_id"],
+        partition=row["partition"] or None,
+        tags=tuple(tags),
+        description=row["description"],
+        metadata=notes,
+        store_id=row["store_id"],
+        index=load_object(row["index_object"]),
+        pending=row["pending"],
+        pending_object=load_object(row["pending_object"]),
+        files=row["files"],
+        bytes=row["bytes"],
+        new_bytes=row["new_bytes"],
+        content_hash=row["content_hash"],
+        fingerprint=row["fingerprint"],
+        recipe=row["recipe"],
+        skip_unchanged=bool(row["skip_unchanged"]),
+        quarantined=row["quarantined"],
+        origin=json.loads(row["origin"]),
+        finalized=from_micros(row["finalized"]) if row["finalized"] is not None else None,
+        published=from_micros(row["published"]) if row["published"] is not None else None,
+    )
+
+
+def snapshot(version: Version) -> dict[str, Any]:  # Any: JSON
+    """A whole version as JSON: the payload of its `finalized` event, from which a catalog is rebuilt."""
+    return {
+        "id": version.id,
+        "project": version.project,
+        "name": version.name,
+        "version": version.version,
+        "partition": version.partition or "",
+        "created": to_micros(version.created),
+        "sequence": version.sequence,
+        "finalized": to_micros(version.finalized) if version.finalized else None,
+        "parents": list(version.parents),
+        "inputs": [{"name": i.name, "ref": i.ref, "files": list(i.files)} for i in version.inputs],
+        "previous_id": version.previous_id,
+        "tags": list(version.tags),
+        "description": version.description,
+        "metadata": dict(version.metadata),
+        "store_id": version.store_id,
+        "index_object": json.loads(dump_object(version.index) or "null"),
+        "files": version.files,
+        "bytes": version.bytes,
+        "new_bytes": version.new_bytes,
+        "content_hash": version.content_hash,
+        "fingerprint": version.fingerprint,
+        "recipe": version.recipe,
+        "skip_unchanged": version.skip_unchanged,
+        "origin": dict(version.origin),
+    }
+
+
+def _batches(items: list[str]) -> Iterable[list[str]]:
+    return (items[i : i + _BATCH] for i in range(0, len(items), _BATCH))
