@@ -1,0 +1,1 @@
+"""Examples that run: specs, the transforms they call, and the same by hand with Airflow, Prefect and neither."""
