@@ -39,9 +39,7 @@ class DatasetError(Exception):
         return {"error": self.kind, "message": self.message, "hint": self.hint, "retryable": self.retryable}
 
 
-def _rebuild(
-    cls: type[DatasetError], message: str, hint: str, kind: str, state: dict[str, object]
-) -> DatasetError:
+def _rebuild(cls: type[DatasetError], message: str, hint: str, kind: str, state: dict[str, object]) -> DatasetError:
     error = cls.__new__(cls)
     DatasetError.__init__(error, message, hint=hint, kind=kind)
     error.__dict__.update(state)
@@ -64,6 +62,7 @@ class SpecError(InvalidArgumentError):
         self.problems = problems
 
     def to_json(self) -> dict[str, object]:
+        """As `DatasetError.to_json`, with the problems."""
         return {**super().to_json(), "problems": list(self.problems)}
 
 
@@ -98,6 +97,7 @@ class CheckFailedError(DatasetError):
         self.findings = findings
 
     def to_json(self) -> dict[str, object]:
+        """As `DatasetError.to_json`, with the findings."""
         return {**super().to_json(), "findings": list(self.findings)}
 
 

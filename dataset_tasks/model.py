@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
 
-JsonValue: TypeAlias = "str | int | float | bool | None | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
 class State(StrEnum):
@@ -25,6 +25,7 @@ class State(StrEnum):
 
     @property
     def is_final(self) -> bool:
+        """Whether the content can't change any more and can be read."""
         return self in (State.COMPLETED, State.PUBLISHED)
 
 

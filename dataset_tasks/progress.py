@@ -24,16 +24,16 @@ class Task(Protocol):
 class Progress(Protocol):
     """Makes tasks; `title` is what the user reads, such as `nyc/raw: upload`."""
 
-    def task(
-        self, title: str, *, files: int | None = None, bytes: int | None = None
-    ) -> _TaskContext:  # pragma: no branch
+    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> TaskContext:
         """A context manager that yields a `Task`; totals may be unknown (None)."""
 
     def note(self, text: str) -> None:
         """One line that should stand in the log, such as a file left out."""
 
 
-class _TaskContext(Protocol):
+class TaskContext(Protocol):
+    """What `Progress.task` gives: entered, it is a task."""
+
     def __enter__(self) -> Task: ...
     def __exit__(self, *exc: object) -> bool | None: ...
 
@@ -48,10 +48,12 @@ class Silent:
     """Reports nothing but notes, which go to the log."""
 
     @contextmanager
-    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
+    def task(  # noqa: D102  # as the protocol says
+        self, title: str, *, files: int | None = None, bytes: int | None = None
+    ) -> Iterator[Task]:
         yield _SilentTask()
 
-    def note(self, text: str) -> None:
+    def note(self, text: str) -> None:  # noqa: D102  # as the protocol says
         _log.warning("%s", text)
 
 
@@ -90,13 +92,15 @@ class LogLines:
         self.every = every
 
     @contextmanager
-    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
+    def task(  # noqa: D102  # as the protocol says
+        self, title: str, *, files: int | None = None, bytes: int | None = None
+    ) -> Iterator[Task]:
         running = _LogTask(title, files, bytes, self.every)
         yield running
         if running.done_files:
             running.say("")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str) -> None:  # noqa: D102  # as the protocol says
         _log.warning("%s", text)
 
 

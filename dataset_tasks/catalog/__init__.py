@@ -1,0 +1,1 @@
+"""The database of versions, parents, tags, operations and events: the only SQL in the project."""

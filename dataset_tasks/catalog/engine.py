@@ -26,7 +26,19 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
 DEADLINE_SECONDS = 60.0
-_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "ceph", "glusterfs", "afs"}
+_NETWORK_FILE_SYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "fuse.sshfs",
+    "lustre",
+    "ceph",
+    "glusterfs",
+    "afs",
+}
 _RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "53300"}
 
 
@@ -44,6 +56,7 @@ class Database:
         return self.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
+        """Closes every pooled connection."""
         self._engine.dispose()
 
     def after_fork(self) -> None:
@@ -98,7 +111,7 @@ class Database:
                 connection.invalidate()
                 found = self._settle(landed, error)
                 if found is None:
-                    raise _DidNotLand(str(error.orig)) from error
+                    raise _DidNotLandError(str(error.orig)) from error
                 return found
             return result
 
@@ -117,13 +130,13 @@ class Database:
         while True:
             try:
                 return attempt()
-            except _DidNotLand:
+            except _DidNotLandError:
                 if time.monotonic() > deadline:
                     raise
             except (DBAPIError, PoolTimeout) as error:
                 if not _is_transient(error) or time.monotonic() > deadline:
                     raise self._translated(error) from error
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
             pause = min(pause * 2, 2.0)
 
     def _translated(self, error: DBAPIError | PoolTimeout) -> CatalogError:
@@ -141,7 +154,7 @@ class Database:
         )
 
 
-class _DidNotLand(CatalogUnavailableError):
+class _DidNotLandError(CatalogUnavailableError):
     """COMMIT failed and reading back showed that nothing changed: do the work again."""
 
 
@@ -154,7 +167,8 @@ def _is_transient(error: DBAPIError | PoolTimeout) -> bool:
     text = str(error.orig)
     busy = "database is locked" in text or "database is busy" in text or "database table is locked" in text
     lost = isinstance(error, OperationalError) and any(
-        word in text for word in ("connection refused", "could not connect", "server closed", "starting up", "connection is bad")
+        word in text
+        for word in ("connection refused", "could not connect", "server closed", "starting up", "connection is bad")
     )
     return busy or lost
 

@@ -145,7 +145,7 @@ class Queries:
 
         `partial_name` is a literal, case-insensitive part of the name; every one of `tags` must be there.
         """
-        where = [
+        where: list[sa.ColumnElement[bool]] = [
             t.versions.c.state.in_(states)
             if states is not None
             else t.versions.c.state.not_in((State.ABORTED, State.DELETED))
@@ -162,8 +162,7 @@ class Queries:
             where.append(t.versions.c.id.in_(list(ids)))
         if created_before is not None:
             where.append(t.versions.c.created <= to_micros(created_before))
-        for tag in tags:
-            where.append(t.versions.c.id.in_(sa.select(t.tags.c.version_id).where(t.tags.c.tag == tag)))
+        where += [t.versions.c.id.in_(sa.select(t.tags.c.version_id).where(t.tags.c.tag == tag)) for tag in tags]
         return self._select(sa.and_(*where), order=(t.versions.c.sequence,))
 
     def children(self, version_id: str) -> list[Version]:
@@ -187,7 +186,11 @@ class Queries:
         return found[0] if found else None
 
     def _select(
-        self, where: sa.ColumnElement[bool], *, order: Sequence[Any] = (), limit: int | None = None  # Any: columns
+        self,
+        where: sa.ColumnElement[bool],
+        *,
+        order: Sequence[Any] = (),
+        limit: int | None = None,  # Any: columns
     ) -> list[Version]:
         return self.db.read(lambda connection: select_versions(connection, self.id, where, order=order, limit=limit))
 
@@ -275,7 +278,7 @@ class Queries:
     def stores(self) -> dict[str, str]:
         """Store id to URL."""
         query = sa.select(t.stores.c.id, t.stores.c.url).order_by(t.stores.c.created)
-        return {i: u for i, u in self.db.read(lambda connection: connection.execute(query).all())}
+        return dict(map(tuple, self.db.read(lambda connection: connection.execute(query).all())))
 
 
 def select_versions(

@@ -1,0 +1,1 @@
+"""One module an operation, and the requests that ask for them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin
@@ -476,11 +476,9 @@ def request_from_json(data: Mapping[str, Any]) -> Request:  # Any: parsed JSON
     Raises:
         InvalidArgumentError: The verb or a field is unknown, or a value has another type than the field.
     """
-    verb = data.get("verb")
+    verb = str(data.get("verb"))
     if verb not in OPERATIONS:
-        raise InvalidArgumentError(
-            f"{verb!r} is not an operation", hint=f"Known operations: {', '.join(OPERATIONS)}."
-        )
+        raise InvalidArgumentError(f"{verb!r} is not an operation", hint=f"Known operations: {', '.join(OPERATIONS)}.")
     return _build(OPERATIONS[verb][0], {k: v for k, v in data.items() if k != "verb"}, verb)
 
 
@@ -516,7 +514,7 @@ def _plain(value: object) -> JsonValue:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Hashable) -> dict[str, Any]:  # Any: type hints
     return typing.get_type_hints(cls, localns=vars(model))  # JsonValue is recursive: its names live there
 
 
@@ -531,9 +529,7 @@ def _build(cls: type[_T], data: Mapping[str, Any], where: str) -> _T:
     missing = [
         name
         for name, spec in fields.items()
-        if name not in values
-        and spec.default is dataclasses.MISSING
-        and spec.default_factory is dataclasses.MISSING
+        if name not in values and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise InvalidArgumentError(f"{where}: missing field {', '.join(map(repr, missing))}")

@@ -1,0 +1,109 @@
+"""What may change on a final version too: aliases, tags, metadata, description, name and project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from dataset_tasks.catalog import tables as t
+from dataset_tasks.catalog.queries import select_versions
+from dataset_tasks.catalog.rows import checked_text
+from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags
+from dataset_tasks.errors import AlreadyExistsError
+from dataset_tasks.model import JsonValue, State, Version
+
+
+class Labels(Writes):
+    """The part of a catalog that names and describes versions."""
+
+    def set_alias(self, version: Version, alias: str, record: Record) -> Version:
+        """Points an alias of the version's dataset at it; a move to where it points already does nothing."""
+        checked_text(alias, "alias")
+
+        def work(connection: Connection) -> str:
+            self._set_alias(connection, version, alias)
+            return version.id
+
+        return self._write(work, record)
+
+    def _set_alias(self, connection: Connection, version: Version, alias: str) -> None:
+        same = (
+            (t.aliases.c.project == version.project) & (t.aliases.c.name == version.name) & (t.aliases.c.alias == alias)
+        )
+        held = connection.execute(
+            sa.select(t.aliases.c.version_id).where(same).order_by(t.aliases.c.sequence.desc()).limit(1)
+        ).scalar()
+        if held == version.id:
+            return
+        sequence, moment = advance(connection), self._now()
+        where = {"project": version.project, "name": version.name, "alias": alias, "version_id": version.id}
+        connection.execute(sa.insert(t.aliases).values(sequence=sequence, created=moment, **where))
+        insert_event(connection, sequence, "alias", version, moment, where)
+
+    def change(
+        self,
+        version: Version,
+        record: Record,
+        *,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        **columns: str,
+    ) -> Version:
+        """Sets tags (all of them), metadata (the named ones) and text columns that are no content.
+
+        Columns: `description`, `project`, `name`, `quarantined`, `fingerprint`. Of a final version the change is an event.
+        """
+
+        def work(connection: Connection) -> str:
+            values = {k: checked_text(v, k) for k, v in columns.items()}
+            now = self._move(connection, version, None, values)
+            if tags is not None:
+                connection.execute(sa.delete(t.tags).where(t.tags.c.version_id == version.id))
+                set_tags(connection, version.id, tags)
+            set_metadata(connection, version.id, metadata or {})
+            if now.state.is_final:
+                payload: dict[str, Any] = dict(values)  # Any: JSON
+                payload |= {"tags": list(tags)} if tags is not None else {}
+                payload |= {"metadata": dict(metadata)} if metadata else {}
+                insert_event(connection, advance(connection), "changed", version, self._now(), payload)
+            return version.id
+
+        return self._write(work, record)
+
+    def move_dataset(self, project: str, name: str, *, to_project: str, to_name: str) -> None:
+        """Gives every version of a dataset, and its aliases, another project and name; ids stay.
+
+        Raises:
+            AlreadyExistsError: The target name has versions already.
+        """
+        checked_text(to_project, "project")
+        checked_text(to_name, "name")
+
+        def work(connection: Connection) -> bool:
+            sequence, moment = advance(connection), self._now()
+            there = (t.versions.c.project == to_project) & (t.versions.c.name == to_name)
+            standing = t.versions.c.state != State.ABORTED
+            if connection.execute(sa.select(t.versions.c.id).where(there & standing).limit(1)).first():
+                raise AlreadyExistsError(
+                    f"{to_project}/{to_name} exists already", hint="Choose a name that no dataset has."
+                )
+            here = (t.versions.c.project == project) & (t.versions.c.name == name)
+            moved = select_versions(connection, self.id, here, order=(t.versions.c.sequence,))
+            values = {"project": to_project, "name": to_name}
+            connection.execute(sa.update(t.versions).where(here).values(**values, revision=t.versions.c.revision + 1))
+            same = (t.aliases.c.project == project) & (t.aliases.c.name == name)
+            connection.execute(sa.update(t.aliases).where(same).values(**values))
+            for each in moved:
+                if each.state.is_final:
+                    insert_event(connection, sequence, "changed", each, moment, values)
+                    sequence = advance(connection)
+            return True
+
+        def landed(connection: Connection) -> bool | None:
+            here = (t.versions.c.project == project) & (t.versions.c.name == name)
+            return connection.execute(sa.select(t.versions.c.id).where(here).limit(1)).first() is None or None
+
+        self.db.write(work, landed=landed)

@@ -1,0 +1,102 @@
+"""Stores and stored objects as rows: a row comes before the bytes, and goes only after them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from dataset_tasks.catalog import tables as t
+from dataset_tasks.catalog.writes import Content, Writes, lock
+from dataset_tasks.errors import ConflictError
+from dataset_tasks.model import ObjectRef
+
+
+class Registry(Writes):
+    """The part of a catalog that knows stores, objects and the journal."""
+
+    def store_id(self, url: str) -> str:
+        """The id of the store at a URL, recorded on first use."""
+
+        def read(connection: Connection) -> str | None:
+            return connection.execute(sa.select(t.stores.c.id).where(t.stores.c.url == url)).scalar()
+
+        def work(connection: Connection) -> str:
+            lock(connection)
+            found = read(connection)
+            if found is not None:
+                return found
+            made = secrets.token_hex(16)
+            connection.execute(sa.insert(t.stores).values(id=made, url=url, created=self._now()))
+            return made
+
+        return self.db.read(read) or self.db.write(work, landed=read)
+
+    def begin_objects(self, version_id: str, refs: Iterable[tuple[str, str, str]]) -> None:
+        """Records objects that are about to be written: store id, key, kind. The row comes before the bytes."""
+        rows = [
+            {
+                "store_id": s,
+                "key": k,
+                "kind": kind,
+                "state": "writing",
+                "version_id": version_id,
+                "created": self._now(),
+            }
+            for s, k, kind in refs
+        ]
+        if not rows:
+            return
+        keys = [row["key"] for row in rows]
+
+        def landed(connection: Connection) -> bool | None:
+            found = connection.execute(
+                sa.select(sa.func.count()).select_from(t.objects).where(t.objects.c.key.in_(keys))
+            ).scalar()
+            return True if found == len(keys) else None
+
+        self.db.write(lambda connection: bool(connection.execute(sa.insert(t.objects), rows)), landed=landed)
+
+    def written(self, refs: Iterable[ObjectRef], *, delta: str | None = None) -> None:
+        """Records size and hash of objects whose bytes stand; `delta` names the object that lists their entries."""
+        values = [(r.key, r.size, r.sha256) for r in refs]
+
+        def work(connection: Connection) -> bool:
+            for key, size, sha256 in values:
+                connection.execute(
+                    sa.update(t.objects).where(t.objects.c.key == key).values(size=size, sha256=sha256, delta=delta)
+                )
+            return True
+
+        self.db.write(work, landed=lambda _connection: None)
+
+    def forget_objects(self, keys: Collection[str]) -> None:
+        """Takes away the rows of objects that surely never became part of a version."""
+        where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state == "writing")
+        self.db.write(
+            lambda connection: bool(connection.execute(sa.delete(t.objects).where(where))),
+            landed=lambda _connection: None,
+        )
+
+    def mark_journaled(self, sequences: Collection[int]) -> None:
+        """Records that the journal objects of these events stand."""
+        where = t.events.c.sequence.in_(list(sequences))
+        self.db.write(
+            lambda connection: bool(connection.execute(sa.update(t.events).where(where).values(journaled=True))),
+            landed=lambda _connection: None,
+        )
+
+    def _settle_objects(self, connection: Connection, content: Content, version_id: str) -> None:
+        if content.objects:
+            done = connection.execute(
+                sa.update(t.objects).where(t.objects.c.key.in_(content.objects)).values(state="live")
+            ).rowcount
+            if done != len(content.objects):
+                raise ConflictError(
+                    f"objects written for version {version_id} are gone: {done} of {len(content.objects)} are left",
+                    hint="Run the operation again: it writes them anew.",
+                )
+        if content.gone:
+            connection.execute(sa.update(t.objects).where(t.objects.c.key.in_(content.gone)).values(state="condemned"))

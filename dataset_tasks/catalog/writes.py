@@ -1,0 +1,209 @@
+"""How the catalog is changed: units of work that carry the record of their operation."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from dataset_tasks.catalog import tables as t
+from dataset_tasks.catalog.engine import Database
+from dataset_tasks.catalog.queries import Queries, recorded, select_versions
+from dataset_tasks.catalog.rows import checked_text, dump, dump_object, to_micros
+from dataset_tasks.errors import ConflictError, NotFoundError, StateError
+from dataset_tasks.model import Input, JsonValue, ObjectRef, State, Version
+
+Clock: TypeAlias = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is written down with the effect of an operation: its key, the digest of its request, how to tell its result."""
+
+    key: str
+    verb: str
+    digest: str
+    result: Callable[[Version], Mapping[str, JsonValue]]
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """What a draft starts as. Parents and inputs are resolved ids; `files`, `bytes`, `index` are the merged parents'."""
+
+    project: str
+    name: str
+    store_id: str
+    version: str | None = None
+    parents: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    previous_id: str | None = None
+    partition: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    origin: Mapping[str, JsonValue] = field(default_factory=dict)
+    recipe: str = ""
+    skip_unchanged: bool = False
+    content: Content | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a commit of content sets in the row of a draft. `objects` become live with it, `gone` are forgotten."""
+
+    index: ObjectRef | None
+    pending: int
+    pending_object: ObjectRef | None
+    files: int
+    bytes: int
+    content_hash: str
+    new_bytes: int = 0
+    store_id: str | None = None
+    objects: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+class Writes(Queries):
+    """A catalog with the means to change it.
+
+    Args:
+        database: Where it is.
+        catalog_id: Its id.
+        clock: Gives the present moment in UTC.
+    """
+
+    def __init__(self, database: Database, catalog_id: str, clock: Clock) -> None:
+        super().__init__(database, catalog_id)
+        self._clock = clock
+
+    def _write(self, work: Callable[[Connection], str], record: Record) -> Version:
+        def whole(connection: Connection) -> Version:
+            version = self._one(connection, work(connection))
+            self._record(connection, record, version)
+            return version
+
+        def landed(connection: Connection) -> Version | None:
+            found = recorded(connection, record.key)
+            if found is None or found.token != record.token:
+                return None
+            return self._one(connection, found.version_id)
+
+        return self.db.write(whole, landed=landed)
+
+    def _record(self, connection: Connection, record: Record, version: Version) -> None:
+        connection.execute(sa.delete(t.operations).where(t.operations.c.key == record.key))
+        connection.execute(
+            sa.insert(t.operations).values(
+                key=record.key,
+                verb=record.verb,
+                digest=record.digest,
+                token=record.token,
+                version_id=version.id,
+                result=dump(record.result(version)),
+                created=self._now(),
+            )
+        )
+
+    def _move(
+        self, connection: Connection, version: Version, expected: State | None, values: Mapping[str, object]
+    ) -> Version:
+        where = (t.versions.c.id == version.id) & (t.versions.c.revision == version.revision)
+        if expected is not None:
+            where &= t.versions.c.state == expected
+        done = connection.execute(sa.update(t.versions).where(where).values(revision=version.revision + 1, **values))
+        now = self._one(connection, version.id)
+        if done.rowcount == 1:
+            return now
+        if expected is not None and now.state is not expected:
+            raise StateError(
+                f"{now.label} ({now.id}) is {now.state}, expected {expected}",
+                kind="finalized" if now.state.is_final else str(now.state),
+                hint="Make a new version to change its content." if now.state.is_final else "Choose another version.",
+            )
+        raise ConflictError(
+            f"{now.label} ({now.id}) was moved by another writer: expected revision {version.revision}, "
+            f"found {now.revision}",
+            hint="Read it again and repeat.",
+        )
+
+    def _one(self, connection: Connection, version_id: str) -> Version:
+        found = select_versions(connection, self.id, t.versions.c.id == version_id)
+        if not found:
+            raise NotFoundError(f"no version has the id {version_id!r} in catalog {self.id}")
+        return found[0]
+
+    def _now(self) -> int:
+        return to_micros(self._clock())
+
+
+def content_columns(content: Content) -> dict[str, object]:
+    """The columns of a version's row that a commit of content sets."""
+    columns: dict[str, object] = {
+        "index_object": dump_object(content.index),
+        "pending": content.pending,
+        "pending_object": dump_object(content.pending_object),
+        "files": content.files,
+        "bytes": content.bytes,
+        "content_hash": content.content_hash,
+        "new_bytes": content.new_bytes,
+    }
+    return columns | ({"store_id": content.store_id} if content.store_id else {})
+
+
+def advance(connection: Connection) -> int:
+    """The next sequence number; from here to the commit no other writer has one (its row is locked)."""
+    return int(
+        connection.execute(
+            sa.update(t.counters)
+            .where(t.counters.c.name == "sequence")
+            .values(value=t.counters.c.value + 1)
+            .returning(t.counters.c.value)
+        ).scalar_one()
+    )
+
+
+def lock(connection: Connection) -> None:
+    """Holds back other writers until the commit, without using up a sequence number."""
+    connection.execute(sa.update(t.counters).where(t.counters.c.name == "sequence").values(value=t.counters.c.value))
+
+
+def insert_event(
+    connection: Connection, sequence: int, kind: str, version: Version, created: int, payload: Mapping[str, object]
+) -> None:
+    """Writes the event of a change, in the change's own transaction; its journal object follows after the commit."""
+    connection.execute(
+        sa.insert(t.events).values(
+            sequence=sequence,
+            kind=kind,
+            version_id=version.id,
+            created=created,
+            payload=dump(payload),
+            store_id=version.store_id,
+            journaled=False,
+        )
+    )
+
+
+def set_tags(connection: Connection, version_id: str, tags: Iterable[str]) -> None:
+    """Adds tags to a version that has none of them."""
+    rows = [{"version_id": version_id, "tag": checked_text(tag, "tag")} for tag in dict.fromkeys(tags)]
+    if rows:
+        connection.execute(sa.insert(t.tags), rows)
+
+
+def set_metadata(connection: Connection, version_id: str, values: Mapping[str, JsonValue]) -> None:
+    """Sets metadata by name; other names stay."""
+    for name, value in values.items():
+        where = (t.metadata.c.version_id == version_id) & (t.metadata.c.name == name)
+        connection.execute(sa.delete(t.metadata).where(where))
+        connection.execute(
+            sa.insert(t.metadata).values(
+                version_id=version_id, name=checked_text(name, "metadata name"), value=checked_text(dump(value), name)
+            )
+        )

@@ -1,0 +1,169 @@
+"""Stored objects by the commit protocol: a row first, then the bytes, and every read checked against size and SHA-256.
+
+Keys are relative to `<catalog id>/` in their store, so that a catalog can only ever touch its own objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from dataset_tasks.catalog.rows import to_micros
+from dataset_tasks.catalog.sql import Catalog
+from dataset_tasks.catalog.writes import Clock
+from dataset_tasks.errors import IntegrityError, ObjectMissingError
+from dataset_tasks.model import ObjectRef
+from dataset_tasks.store import Store, Writer
+
+_FORMS = {"chunk": ("chunks", "zip"), "pack": ("packs", "parquet"), "index": ("indexes", "parquet")} | {
+    "pending": ("pending", "parquet"),
+    "delta": ("deltas", "parquet"),
+}
+_KINDS = {folder: kind for kind, (folder, _) in _FORMS.items()}
+
+
+def new_key(kind: str) -> str:
+    """A key that no object ever had: `chunks/<32 hex>.zip` for a chunk."""
+    folder, ending = _FORMS[kind]
+    return f"{folder}/{secrets.token_hex(16)}.{ending}"
+
+
+def kind_of(key: str) -> str:
+    """The kind of object that a key was made for."""
+    return _KINDS[key.partition("/")[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Reads parts of one object."""
+
+    store: Store
+    key: str
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes; what they should be is checked by whoever knows the hash of the part.
+
+        Raises:
+            ObjectMissingError: The store does not hold the object.
+            StorageError: The store refused, or the object is shorter.
+        """
+        return self.store.read(self.key, offset, length)
+
+
+class Objects:
+    """The objects of one catalog, in whatever stores they are."""
+
+    def __init__(self, catalog: Catalog, open_store: Callable[[str], Store], clock: Clock) -> None:
+        self._catalog = catalog
+        self._open_store = open_store
+        self._clock = clock
+        self._stores: dict[str, Store] = {}
+        self._owned: set[str] = set()
+        self._lock = threading.Lock()
+
+    def store(self, store_id: str) -> Store:
+        """The store of that id."""
+        with self._lock:
+            if store_id not in self._stores:
+                self._stores[store_id] = self._open_store(self._catalog.store_url(store_id))
+            return self._stores[store_id]
+
+    def full_key(self, key: str) -> str:
+        """The key in the store, below the catalog's id."""
+        return f"{self._catalog.id}/{key}"
+
+    def begin(self, version_id: str, store_id: str, keys: Collection[str]) -> None:
+        """Makes the rows of objects that are about to be written, and the store's owner file on first use."""
+        self._own(store_id)
+        self._catalog.begin_objects(version_id, [(store_id, key, kind_of(key)) for key in keys])
+
+    def put_all(self, version_id: str, store_id: str, parts: Iterable[tuple[str, bytes]]) -> list[ObjectRef]:
+        """Writes whole objects (key, bytes) for a version; they become live with the commit that refers to them."""
+        held = list(parts)
+        self.begin(version_id, store_id, [key for key, _ in held])
+        store = self.store(store_id)
+        refs = []
+        for key, data in held:
+            store.put(self.full_key(key), data)
+            digest = hashlib.sha256(data).hexdigest()
+            refs.append(ObjectRef(store_id=store_id, key=key, size=len(data), sha256=digest))
+        self._catalog.written(refs)
+        return refs
+
+    def writer(self, store_id: str, key: str) -> Writer:
+        """Writes one object piece by piece; call `begin` for it before and `Catalog.written` after."""
+        return self.store(store_id).create(self.full_key(key))
+
+    def discard(self, refs: Iterable[tuple[str, str]]) -> None:
+        """Deletes objects (store id, key) that surely never became part of a version, then their rows."""
+        held = list(refs)
+        for store_id, key in held:
+            self.store(store_id).delete(self.full_key(key))
+        self._catalog.forget_objects([key for _, key in held])
+
+    def read(self, ref: ObjectRef) -> bytes:
+        """The whole object.
+
+        Raises:
+            IntegrityError: It is missing, or its bytes are not what was written.
+        """
+        try:
+            data = self.store(ref.store_id).get(self.full_key(ref.key))
+        except ObjectMissingError as error:
+            raise self._missing(ref) from error
+        if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
+            raise IntegrityError(
+                f"object {ref.key} in {self._catalog.store_url(ref.store_id)} is damaged: expected {ref.size} bytes "
+                f"with SHA-256 {ref.sha256}, found {len(data)} bytes",
+                hint="Restore the store from a copy; versions that do not refer to it are not affected.",
+            )
+        return data
+
+    def ranges(self, ref: ObjectRef) -> Ranges:
+        """For reading parts of an object."""
+        return Ranges(self.store(ref.store_id), self.full_key(ref.key))
+
+    def check_size(self, ref: ObjectRef) -> None:
+        """Asks the store whether the object is there with its size.
+
+        Raises:
+            IntegrityError: It is not.
+        """
+        try:
+            size = self.store(ref.store_id).size(self.full_key(ref.key))
+        except ObjectMissingError as error:
+            raise self._missing(ref) from error
+        if size != ref.size:
+            raise IntegrityError(
+                f"object {ref.key} in {self._catalog.store_url(ref.store_id)} has {size} bytes, expected {ref.size}",
+                hint="Upload the version again, or restore the store from a copy.",
+            )
+
+    def put_journal(self, store_id: str, sequence: int, document: dict[str, object]) -> None:
+        """Writes the journal object of an event; the same bytes again are no error."""
+        self._own(store_id)
+        data = json.dumps(document, sort_keys=True, ensure_ascii=False).encode()
+        self.store(store_id).put(self.full_key(f"journal/{sequence:020d}.json"), data)
+
+    def _missing(self, ref: ObjectRef) -> IntegrityError:
+        return IntegrityError(
+            f"object {ref.key} is missing from {self._catalog.store_url(ref.store_id)}",
+            kind="missing_object",
+            hint="Restore the store from a copy, or delete the version and make it again.",
+        )
+
+    def _own(self, store_id: str) -> None:
+        if store_id in self._owned:
+            return
+        document = {
+            "layout": 1,
+            "catalog_id": self._catalog.id,
+            "store_id": store_id,
+            "created": to_micros(self._clock()),
+        }
+        self.store(store_id).put(self.full_key("owner.json"), json.dumps(document).encode(), create_only=True)
+        self._owned.add(store_id)

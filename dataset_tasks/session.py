@@ -1,0 +1,178 @@
+"""The session: catalog, stores, cache and clock, configured once. The only object here that has state."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dataset_tasks.catalog.sql import Catalog
+from dataset_tasks.catalog.writes import Clock
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.objects import Objects
+from dataset_tasks.progress import SILENT, Progress
+from dataset_tasks.settings import Settings
+from dataset_tasks.store import Store, open_store
+
+if TYPE_CHECKING:
+    from dataset_tasks.cache import Cache
+    from dataset_tasks.manifest import Manifest
+    from dataset_tasks.ops.requests import Request, Result
+
+
+def utc_now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)
+
+
+class Session:
+    """One catalog with its stores and cache. Threads may share it; a forked child gets connections of its own.
+
+    Args:
+        settings: Where everything is.
+        clock: Gives the present moment in UTC.
+        open_stores: Opens the store at a URL.
+        create: Whether a catalog may be made where there is none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock = utc_now,
+        open_stores: Callable[[str], Store] = open_store,
+        create: bool = True,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._open_stores = open_stores
+        self._create = create
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._catalog: Catalog | None = None
+        self._objects: Objects | None = None
+        self._cache: Cache | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes every connection; what was committed stays."""
+        with self._lock:
+            if self._catalog is not None:
+                self._catalog.close()
+            self._catalog = self._objects = self._cache = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog, opened on first use.
+
+        Raises:
+            CatalogError: It can't be used.
+        """
+        with self._lock:
+            if self._pid != os.getpid():
+                self._after_fork()
+            if self._catalog is None:
+                self._catalog = Catalog.open(self.settings.catalog_url, self.clock, create=self._create)
+            return self._catalog
+
+    @property
+    def objects(self) -> Objects:
+        """The stored objects of the catalog."""
+        with self._lock:
+            catalog = self.catalog
+            if self._objects is None:
+                self._objects = Objects(catalog, self._open_stores, self.clock)
+            return self._objects
+
+    @property
+    def cache(self) -> Cache:
+        """The local cache of verified version trees."""
+        from dataset_tasks.cache import Cache  # pulls in pyarrow: only for those who copy
+
+        with self._lock:
+            if self._cache is None:
+                self._cache = Cache(self.settings.cache_dir)
+            return self._cache
+
+    def store_id(self, url: str | None = None) -> str:
+        """The catalog's id of a store; without a URL the session's own.
+
+        Raises:
+            InvalidArgumentError: The URL holds credentials, or no store can be at it.
+        """
+        shown = url or self.settings.store_url
+        if "://" not in shown:
+            shown = str(Path(shown).expanduser().absolute())
+        elif "@" in shown.partition("://")[2].partition("/")[0]:
+            raise InvalidArgumentError(
+                "the store URL holds credentials",
+                hint="Put them in the environment, an Airflow connection or a Prefect block, not in the URL.",
+            )
+        return self.catalog.store_id(shown.rstrip("/") or "/")
+
+    def manifest(self, version: Version) -> Manifest:
+        """The manifest of a version as it stands: opened without reading its entries."""
+        from dataset_tasks.manifest import EMPTY, Index, Manifest  # pulls in pyarrow
+
+        index = Index.from_bytes(self.objects.read(version.index)) if version.index else EMPTY
+        return Manifest(index, self.objects.read)
+
+    def run(
+        self,
+        request: Request,
+        *,
+        key: str | None = None,
+        origin: Mapping[str, JsonValue] | None = None,
+        progress: Progress = SILENT,
+        functions: Mapping[str, Callable[..., Any]] | None = None,  # Any: users' functions
+    ) -> Result:
+        """Runs one operation.
+
+        Args:
+            request: What to do.
+            key: The operation's key, stable over retries; without one the call is a new operation.
+            origin: Who asks (runner, run, step): kept with the version it makes.
+            progress: Is told about long work.
+            functions: Live callables for transforms and checks, by the text of their `call`.
+
+        Raises:
+            DatasetError: As the operation's module says.
+        """
+        from dataset_tasks.ops.run import run  # the operations import this module's types
+
+        return run(self, request, key=key, origin=origin or {}, progress=progress, functions=functions or {})
+
+    def _after_fork(self) -> None:
+        if self._catalog is not None:
+            self._catalog.db.after_fork()
+        self._pid = os.getpid()
+
+
+def open_session(
+    *,
+    home: str | Path | None = None,
+    catalog_url: str | None = None,
+    store_url: str | None = None,
+    cache_dir: str | Path | None = None,
+    create: bool = True,
+) -> Session:
+    """A session; what is not given comes from the environment, else lies below the home folder.
+
+    Args:
+        home: Folder of the embedded catalog, store and cache (`DATASET_TASKS_HOME`, default `~/.dataset_tasks`).
+        catalog_url: `sqlite:////path/catalog.db` or `postgresql://user@host/database`.
+        store_url: A folder, `file://`, `s3://`, `gs://` or `azure://` URL.
+        cache_dir: Folder for local copies.
+        create: Whether a catalog may be made where there is none.
+    """
+    settings = Settings.from_env(home=home, catalog_url=catalog_url, store_url=store_url, cache_dir=cache_dir)
+    return Session(settings, create=create)
