@@ -1,0 +1,1 @@
+"""What `make demo`, `make demo-prefect` and `make demo-airflow` do: the flights spec, three runners, real data."""

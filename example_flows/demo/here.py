@@ -1,0 +1,51 @@
+"""`make demo`: runs the flights spec here with the embedded catalog and store, and shows what came of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from dataset_tasks.session import open_session
+from example_flows.demo.source import EXAMPLES, SPEC, put_source_files
+from example_flows.demo.summary import console, show
+
+HOME = EXAMPLES.parent / ".demo" / "home"
+PUBLISHED = "nyc/training@prod"
+#: Exit codes of `dataset-tasks run` after which there is something to show: done, nothing to do.
+FINE = (0, 3)
+
+
+def main() -> int:
+    """Runs the demo and returns its exit code."""
+    started = time.perf_counter()
+    out = console()
+    source = put_source_files()
+    with open_session(home=HOME) as session:
+        before = {version.id for version in session.catalog.versions()}
+
+    command = [str(Path(sys.executable).with_name("dataset-tasks")), "run", str(SPEC)]
+    out.print(f"$ dataset-tasks run {SPEC.relative_to(EXAMPLES.parent)}", soft_wrap=True)
+    code = subprocess.run(command, env={**os.environ, "DATASET_TASKS_HOME": str(HOME)}, check=False).returncode
+    if code not in FINE:
+        return code
+
+    with open_session(home=HOME) as session:
+        made = [version for version in session.catalog.versions() if version.id not in before]
+        show(session, out, published=PUBLISHED, made={version.id for version in made})
+    where = source.relative_to(EXAMPLES.parent)
+    out.print(f"Edit a file in {where} and run it again: only what depends on it is made anew.", soft_wrap=True)
+    seconds = time.perf_counter() - started
+    if made:
+        stored = sum(version.new_bytes for version in made)
+        names = ", ".join(version.label for version in made)
+        out.print(f"Made {len(made)} versions ({names}), stored {stored:,} bytes, in {seconds:.1f} s.", soft_wrap=True)
+    else:
+        out.print(f"Everything is unchanged: no version was made, in {seconds:.1f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

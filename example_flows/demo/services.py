@@ -1,0 +1,96 @@
+"""Servers that a demo starts for itself: a free port, a log file, a wait until ready, an end that leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+_T = TypeVar("_T")
+#: Seconds: a server on a small, busy machine; a group that was asked to end.
+START_TIMEOUT = 240.0
+STOP_TIMEOUT = 15.0
+
+
+class ServiceError(Exception):
+    """A server did not start, or did not do what was waited for; the message ends with the tail of its log."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def service(
+    name: str, command: Sequence[str], *, env: Mapping[str, str], logs: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program in a process group of its own and ends the whole group on the way out."""
+    log = logs / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def wait_for(
+    what: str, look: Callable[[], _T | None], *, timeout: float, every: float = 0.5, log: Path | None = None
+) -> _T:
+    """Calls `look` until it gives something other than None.
+
+    A server that is not up yet refuses connections: that counts as nothing yet.
+
+    Args:
+        what: Named in the error.
+        look: Asked again and again.
+        timeout: Seconds until giving up.
+        every: Seconds between two looks.
+        log: File whose last lines the error shows.
+
+    Raises:
+        ServiceError: It was not there in time.
+    """
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        try:
+            found = look()
+        except httpx.TransportError:
+            found = None
+        if found is not None:
+            return found
+        time.sleep(every)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:]) if log and log.exists() else ""
+    raise ServiceError(f"{what}: nothing after {timeout:.0f} s\n{tail}".rstrip())
+
+
+def answers(url: str) -> bool | None:
+    """True when the URL answers with success, else None: a look for `wait_for`."""
+    return True if httpx.get(url, timeout=5).is_success else None
