@@ -32,7 +32,7 @@ _FULL16: Final = 0xFFFF
 
 _SAFE_CHARACTERS = rb"A-Za-z0-9!$%&'()+,.=@\[\]^_{}~-"
 _SAFE = re.compile(
-    rb"(?!_/)"
+    rb"(?!_(?:/|\Z))"
     rb"(?:(?!-)[%(c)s](?:[ %(c)s]{0,253}[%(c)s])?(?:/|\Z))+(?<!/)\Z" % {b"c": _SAFE_CHARACTERS}
 )  # fmt: skip
 _UNSAFE_PART = re.compile(
@@ -46,7 +46,7 @@ def member_name(path: bytes) -> bytes:
 
     A path stands for itself when it is at most 1,000 bytes; its parts are 1 to 255 of the ASCII letters, digits, space
     and ``!$%&'()+,-.=@[]^_{}~``, neither begin nor end with a space, don't begin with `-` nor end with `.`, and are no
-    device name of Windows (`con`, `nul.txt`, ...); and it does not lie in a folder `_` at the top, which is ours.
+    device name of Windows (`con`, `nul.txt`, ...); and it is not `_` nor lies in a folder `_` at the top, which is ours.
 
     >>> member_name(b"img/cat 1.jpg")
     b'img/cat 1.jpg'

@@ -1,0 +1,489 @@
+"""Chunks: zip archives that hold the bytes of entries. `ChunkWriter` packs them, `unpack` and `member_pieces` read.
+
+Sizes stand before the data (no data descriptors), so an archive can be written to any sink in one go and opened by any
+unzip. How a member is packed follows from its size:
+
+- up to 1 MiB: read, hashed and compressed in one piece;
+- up to 64 MiB: in pieces, what comes out is kept in memory until its size is known;
+- larger: as that, with a temporary file in place of memory; where deflate would not help and the source is a file, it is
+  read twice instead, first for the CRC that stands in the header, then hashed and written.
+
+So a source that turns out to be another than expected leaves no trace in the chunk, but for one case: a large file that
+changes between its two reads makes the chunk `broken`, and it can only be dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, NamedTuple, Protocol, Self, TypeAlias
+
+from isal import igzip_lib, isal_zlib
+
+from dataset_tasks.errors import IntegrityError, SourceError, StateError
+from dataset_tasks.filesystem import Buffer, pread_all, shown, storage_error, write_all
+from dataset_tasks.zipformat import DEFLATED, STORED, central_header, end_of_archive, local_header, member_name
+
+Compression: TypeAlias = Literal["deflate", "store"]
+
+PIECE: Final = 1 << 20
+MOST_IN_MEMORY: Final = 64 << 20
+#: A chunk is best closed at this many members: its directory stays small, and any unzip of any age opens it.
+MOST_MEMBERS: Final = 50_000
+_BATCH: Final = 1 << 20
+_SAMPLE: Final = 4096
+_SAMPLED_FROM: Final = 1 << 16
+_WORTH_IT: Final = 0.95
+_IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub says instance, it is the class
+
+
+class Sink(Protocol):
+    """Where a chunk goes; a `store.Writer` is one."""
+
+    def write(self, data: Buffer) -> None:
+        """Appends bytes."""
+
+
+class Reader(Protocol):
+    """A source that is no file."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, none at the end."""
+
+
+class RangedReader(Protocol):
+    """A chunk opened for reading; a `store.ObjectReader` is one."""
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`."""
+
+
+class Member(NamedTuple):
+    """Where an entry's bytes are in a chunk: what the manifest keeps. A tuple, for there may be a million.
+
+    `path` as bytes; `size` of the file in bytes; `sha256` its digest (32 bytes); `offset` of the member's data (not of
+    its header) in the chunk; `stored` its length there in bytes; `method` 0 (stored) or 8 (deflate).
+    """
+
+    path: bytes
+    size: int
+    sha256: bytes
+    offset: int
+    stored: int
+    method: int
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+class ChunkWriter:
+    """Packs files into one archive. Not thread-safe; two writers may run in two threads.
+
+    Args:
+        sink: Gets the bytes in order, in writes of about 1 MiB.
+        compression: "deflate" stores a file as it is where deflate does not help; "store" stores all.
+        scratch: Folder for temporary files of members above 64 MiB; None is the system's.
+
+    Attributes:
+        size: Bytes of the archive so far, what is not yet flushed included.
+        count: Members so far.
+        broken: The archive is of no use and must be dropped; see the module.
+    """
+
+    def __init__(
+        self, sink: Sink, compression: Compression = "deflate", *, scratch: str | os.PathLike[str] | None = None
+    ) -> None:
+        self.size = 0
+        self.count = 0
+        self.broken = False
+        self._sink = sink
+        self._deflate = compression == "deflate"
+        self._scratch = scratch
+        self._sha = hashlib.sha256()
+        self._directory = bytearray()
+        self._waiting: list[Buffer] = []
+        self._waiting_bytes = 0
+        self._result: tuple[int, str] | None = None
+
+    def add(self, source: int | Reader, path: bytes, size: int, sha256: bytes | None = None) -> Member:
+        """Packs one file.
+
+        Args:
+            source: Descriptor of a regular file, read from its beginning whatever its position, or a reader.
+            path: Dataset path (bytes, UTF-8); each may come once in a chunk.
+            size: Bytes that the source must give.
+            sha256: Digest that it must have (32 bytes); None: not known yet, the member tells.
+
+        Returns:
+            Where the bytes are.
+
+        Raises:
+            SourceError: The source can't be read, or has another size or hash. Unless `broken`, go on with the next.
+            StorageError: The sink, or the folder for temporary files, refused; the chunk can only be dropped.
+            StateError: The chunk is finished or broken.
+        """
+        if self.broken or self._result:
+            raise StateError(
+                f"{shown(path)} can't go into a chunk that is {'broken' if self.broken else 'finished'}",
+                hint="Begin a new chunk.",
+                kind="chunk_closed",
+            )
+        read = _file_reader(source, path) if isinstance(source, int) else _stream_reader(source, path)
+        name = member_name(path)
+        if size <= PIECE:
+            return self._add_small(read, path, name, size, sha256)
+        sample = _sample(read, size) if isinstance(source, int) else b""
+        if size > MOST_IN_MEMORY and isinstance(source, int) and not (self._deflate and _shrinks(sample)):
+            return self._add_twice_read(read, path, name, size, sha256)
+        return self._add_spooled(read, path, name, size, sha256, sample)
+
+    def finish(self) -> tuple[int, str]:
+        """Writes the directory.
+
+        Returns:
+            The archive's size in bytes and its SHA-256 (hex). Again: the same.
+
+        Raises:
+            StorageError: The sink refused.
+            StateError: The chunk is broken.
+        """
+        if self.broken:
+            raise StateError(
+                "a chunk that broke can't be finished", hint="Drop it and pack its files again.", kind="chunk_closed"
+            )
+        if self._result is None:
+            start = self.size
+            directory = bytes(self._directory)
+            self._put(directory)
+            self._put(end_of_archive(self.count, len(directory), start))
+            self._flush()
+            self._result = (self.size, self._sha.hexdigest())
+        return self._result
+
+    def _add_small(self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
+        data = read(0, size + 1)
+        digest = hashlib.sha256(data).digest()
+        _check(path, size, len(data), sha256, digest)
+        packed = self._compress(data)
+        method = STORED if packed is data else DEFLATED
+        self._head(name, method, isal_zlib.crc32(data), len(packed), size)
+        member = Member(path, size, digest, self.size, len(packed), method)
+        self._put(packed)
+        return member
+
+    def _compress(self, data: bytes) -> bytes:
+        """The data deflated, or itself where that does not help."""
+        if not self._deflate or len(data) < 32:
+            return data
+        if len(data) > _SAMPLED_FROM and not _shrinks(
+            _sample(lambda offset, length: data[offset : offset + length], len(data))
+        ):
+            return data
+        packed = igzip_lib.compress(data, 1, igzip_lib.COMP_DEFLATE)
+        return packed if len(packed) < _WORTH_IT * len(data) else data
+
+    def _add_spooled(
+        self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None, sample: bytes
+    ) -> Member:
+        sha = hashlib.sha256()
+        crc = found = 0
+        deflater: isal_zlib.Compress | None = None
+        with _Spool(size > MOST_IN_MEMORY, self._scratch) as spool:
+            for piece in _pieces(read, size):
+                if not found and self._deflate and _shrinks(sample or piece[: 4 * _SAMPLE]):
+                    deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+                sha.update(piece)
+                crc = isal_zlib.crc32(piece, crc)
+                found += len(piece)
+                spool.write(deflater.compress(piece) if deflater else piece)
+            if deflater:
+                spool.write(deflater.flush())
+            digest = sha.digest()
+            _check(path, size, found, sha256, digest)
+            method = DEFLATED if deflater else STORED
+            self._head(name, method, crc, spool.size, size)
+            member = Member(path, size, digest, self.size, spool.size, method)
+            for piece in spool.pieces():
+                self._put(piece)
+        return member
+
+    def _add_twice_read(self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
+        expected_crc = found = 0
+        for piece in _pieces(read, size):
+            expected_crc = isal_zlib.crc32(piece, expected_crc)
+            found += len(piece)
+        if found != size:
+            raise _other_size(path, size, found)
+        self._head(name, STORED, expected_crc, size, size)
+        offset = self.size
+        sha = hashlib.sha256()
+        crc = found = 0
+        self.broken = True
+        for piece in _pieces(read, size):
+            sha.update(piece)
+            crc = isal_zlib.crc32(piece, crc)
+            found += len(piece)
+            self._put(piece)
+        digest = sha.digest()
+        _check(path, size, found, sha256, digest)
+        if crc != expected_crc:
+            raise SourceError(
+                f"{shown(path)} changed while it was packed", paths=(_text(path),), hint="Add the file again."
+            )
+        self.broken = False
+        return Member(path, size, digest, offset, size, STORED)
+
+    def _head(self, name: bytes, method: int, crc: int, stored: int, size: int) -> None:
+        self._directory += central_header(name, method, crc, stored, size, self.size)
+        self.count += 1
+        self._put(local_header(name, method, crc, stored, size))
+
+    def _put(self, data: Buffer) -> None:
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self.size += len(data)
+        if self._waiting_bytes >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        """One hash update and one write for many members: cheaper than a call for each, or than `writev`."""
+        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._sha.update(data)
+        self._sink.write(data)
+
+
+_Read: TypeAlias = Callable[[int, int], bytes]
+
+
+def _file_reader(fd: int, path: bytes) -> _Read:
+    def read(offset: int, length: int) -> bytes:
+        try:
+            return pread_all(fd, offset, length)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    return read
+
+
+def _stream_reader(stream: Reader, path: bytes) -> _Read:
+    """Gives what comes next: nobody asks for another offset."""
+
+    def read(_offset: int, length: int) -> bytes:
+        parts = []
+        try:
+            while length and (part := stream.read(length)):
+                parts.append(part)
+                length -= len(part)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    return read
+
+
+def _pieces(read: _Read, size: int) -> Iterator[bytes]:
+    """The source in pieces of at most 1 MiB, and up to one byte more than there should be."""
+    offset = 0
+    while offset <= size:
+        piece = read(offset, min(PIECE, size + 1 - offset))
+        if not piece:
+            return
+        offset += len(piece)
+        yield piece
+
+
+def _sample(read: _Read, size: int) -> bytes:
+    return read(0, _SAMPLE) + read(size // 2, _SAMPLE) + read(size - _SAMPLE, _SAMPLE)
+
+
+def _shrinks(sample: bytes) -> bool:
+    return len(igzip_lib.compress(sample, 1, igzip_lib.COMP_DEFLATE)) < _WORTH_IT * len(sample)
+
+
+class _Spool:
+    """Keeps what a member is going to hold until its size is known: in memory, or in a temporary file without a name."""
+
+    def __init__(self, on_disk: bool, folder: str | os.PathLike[str] | None) -> None:
+        self.size = 0
+        self._parts: list[bytes] = []
+        self._folder = os.fspath(folder) if folder is not None else tempfile.gettempdir()
+        self._fd = -1
+        if on_disk:
+            try:
+                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
+                    self._fd = os.dup(file.fileno())
+            except OSError as error:
+                raise storage_error(error, "make a temporary file in", self._folder) from error
+
+    def write(self, data: bytes) -> None:
+        self.size += len(data)
+        if self._fd < 0:
+            self._parts.append(data)
+            return
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            raise storage_error(error, "write a temporary file in", self._folder) from error
+
+    def pieces(self) -> Iterator[bytes]:
+        if self._fd < 0:
+            yield from self._parts
+            return
+        offset = 0
+        while offset < self.size:
+            try:
+                piece = pread_all(self._fd, offset, min(PIECE, self.size - offset))
+            except OSError as error:
+                raise storage_error(error, "read a temporary file in", self._folder) from error
+            if not piece:
+                raise AssertionError("a file without a name was cut by nobody")
+            offset += len(piece)
+            yield piece
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._parts = []
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def _check(path: bytes, size: int, found: int, sha256: bytes | None, digest: bytes) -> None:
+    if found != size:
+        raise _other_size(path, size, found)
+    if sha256 is not None and digest != sha256:
+        raise SourceError(
+            f"{shown(path)} changed since it was added: expected SHA-256 {sha256.hex()}, found {digest.hex()}",
+            paths=(_text(path),),
+            hint="Add the file again, or put the old content back, then upload again.",
+        )
+
+
+def _other_size(path: bytes, size: int, found: int) -> SourceError:
+    more = "more than that" if found > size else str(found)
+    return SourceError(
+        f"{shown(path)} changed since it was added: expected {size} bytes, found {more}",
+        paths=(_text(path),),
+        hint="Add the file again, or put the old content back, then upload again.",
+    )
+
+
+def _unreadable(path: bytes, error: OSError) -> SourceError:
+    return SourceError(
+        f"can't read the source of {shown(path)}: {error.strerror or error}",
+        paths=(_text(path),),
+        hint="Make it readable, or add it again from where it is now.",
+    )
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def unpack(data: Buffer, path: bytes, size: int, sha256: bytes, method: int) -> Buffer:
+    """The bytes of a file from its member's data, verified.
+
+    Never makes more than `size` + 1 bytes of them, whatever the data would inflate to.
+
+    Args:
+        data: What the chunk holds for the member.
+        path: Dataset path, for the error.
+        size: Bytes of the file.
+        sha256: Its digest (32 bytes).
+        method: 0 (stored) or 8 (deflate).
+
+    Raises:
+        IntegrityError: It is not that file.
+    """
+    if method == DEFLATED:
+        inflater = isal_zlib.decompressobj(-15)
+        try:
+            data = inflater.decompress(data, size + 1)
+        except _IsalError as error:
+            raise damaged(path, f"its data can't be inflated ({error})") from error
+        if not inflater.eof or inflater.unused_data:
+            raise damaged(path, "its data does not end where it should")
+    elif method != STORED:
+        raise damaged(path, f"packed by method {method}, expected 0 or 8")
+    if len(data) != size:
+        raise damaged(path, f"expected {size} bytes, found {len(data)}")
+    digest = hashlib.sha256(data).digest()
+    if digest != sha256:
+        raise damaged(path, f"expected SHA-256 {sha256.hex()}, found {digest.hex()}")
+    return data
+
+
+def read_member(chunk: RangedReader, member: Member) -> bytes:
+    """The bytes of one file, verified. Holds the whole file: for large ones take `member_pieces`.
+
+    Raises:
+        IntegrityError: The chunk does not hold that file there.
+        StorageError: From the chunk.
+    """
+    data = chunk.pread(member.offset, member.stored)
+    return bytes(unpack(data, member.path, member.size, member.sha256, member.method))
+
+
+def member_pieces(chunk: RangedReader, member: Member) -> Iterator[bytes]:
+    """The bytes of one file in pieces of at most 1 MiB; never more than `member.size`.
+
+    What was handed out counts only once the iterator has ended: the hash is known then.
+
+    Raises:
+        IntegrityError: The chunk does not hold that file there.
+        StorageError: From the chunk.
+    """
+    sha = hashlib.sha256()
+    done = 0
+    for piece in _raw_pieces(chunk, member):
+        done += len(piece)
+        if done > member.size:
+            raise damaged(member.path, f"expected {member.size} bytes, found more")
+        sha.update(piece)
+        yield piece
+    if done != member.size:
+        raise damaged(member.path, f"expected {member.size} bytes, found {done}")
+    if sha.digest() != member.sha256:
+        raise damaged(member.path, f"expected SHA-256 {member.sha256.hex()}, found {sha.hexdigest()}")
+
+
+def _raw_pieces(chunk: RangedReader, member: Member) -> Iterator[bytes]:
+    stored = (
+        chunk.pread(member.offset + start, min(PIECE, member.stored - start))
+        for start in range(0, member.stored, PIECE)
+    )
+    if member.method == STORED:
+        yield from stored
+        return
+    if member.method != DEFLATED:
+        raise damaged(member.path, f"packed by method {member.method}, expected 0 or 8")
+    inflater = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
+    for data in stored:
+        todo = data
+        while todo or not (inflater.needs_input or inflater.eof):
+            if inflater.eof:
+                raise damaged(member.path, "its data does not end where it should")
+            try:
+                yield inflater.decompress(todo, PIECE)
+            except _IsalError as error:
+                raise damaged(member.path, f"its data can't be inflated ({error})") from error
+            todo = b""
+    if not inflater.eof or inflater.unused_data:
+        raise damaged(member.path, "its data does not end where it should")
+
+
+def damaged(path: bytes, what: str) -> IntegrityError:
+    """The error for stored bytes that are not the file they should be."""
+    return IntegrityError(
+        f"{shown(path)} is damaged in the store: {what}",
+        paths=(_text(path),),
+        hint="Run `dataset-tasks verify` to see what else is; a version that is built or added to again stores it anew.",
+    )
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

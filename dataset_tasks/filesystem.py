@@ -1,0 +1,246 @@
+"""The few file-system calls that stores, copies and the cache share: whole writes, durable folders, clear errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from dataset_tasks.errors import StorageError, StorageUnavailableError
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+AnyPath: TypeAlias = "str | bytes | Path"
+
+#: What one `writev` takes on Linux (IOV_MAX).
+_MOST_BUFFERS = 1024
+#: A folder that a file system asks us to try again on; others stay as they are until somebody changes something.
+_PASSING = frozenset({
+    errno.EAGAIN, errno.EBUSY, errno.EHOSTDOWN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
+    errno.ETIMEDOUT,
+})  # fmt: skip
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def shown(path: AnyPath) -> str:
+    r"""A path as messages show it: one line, whatever bytes it holds.
+
+    >>> print(shown(b"a\nb"))
+    'a\nb'
+    """
+    return repr(os.fsdecode(path))
+
+
+def temporary_name(name: str | bytes, kind: str = "part") -> str:
+    """A hidden name of its own for this attempt, recognisable as left over when the attempt dies: `.<name>.<16 hex>.<kind>`.
+
+    Long names are cut, so that the result fits wherever `name` does.
+    """
+    text = os.fsdecode(name)
+    while len(os.fsencode(text)) > 200:
+        text = text[:-1]
+    return f".{text}.{secrets.token_hex(8)}.{kind}"
+
+
+def is_temporary_name(name: str, kind: str = "part") -> bool:
+    """Whether `temporary_name` made this name."""
+    head, _, tail = name.rpartition(".")
+    token = head.rpartition(".")[2]
+    return name.startswith(".") and tail == kind and len(token) == 16 and set(token) <= set("0123456789abcdef")
+
+
+def write_all(fd: int, data: Buffer) -> None:
+    """Writes all of the data, however many calls that takes.
+
+    Raises:
+        OSError: The system refused.
+    """
+    written = os.write(fd, data)
+    if written == len(data):
+        return
+    rest = memoryview(data)[written:]
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def writev_all(fd: int, buffers: Sequence[Buffer]) -> None:
+    """Writes all of the buffers in order, many in one call.
+
+    Raises:
+        OSError: The system refused.
+    """
+    for start in range(0, len(buffers), _MOST_BUFFERS):
+        some = buffers[start : start + _MOST_BUFFERS]
+        wanted = sum(map(len, some))
+        written = os.writev(fd, some)
+        if written != wanted:
+            write_all(fd, memoryview(b"".join(some))[written:])
+
+
+def pread_all(fd: int, offset: int, length: int) -> bytes:
+    """Reads `length` bytes at `offset`; fewer only where the file ends.
+
+    Raises:
+        OSError: The system refused.
+    """
+    data = os.pread(fd, length, offset)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done < length:
+        data = os.pread(fd, length - done, offset + done)
+        if not data:
+            break
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
+def sync_folder(path: AnyPath) -> None:
+    """Makes the names in a folder durable.
+
+    Raises:
+        OSError: The system refused. Never repeat it on the same file: a second fsync may report success falsely.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems can't, and need not
+            raise
+    finally:
+        os.close(fd)
+
+
+def make_folders(path: str, mode: int = 0o777) -> None:
+    """Makes a folder and those above it, and makes the names durable of those that it made.
+
+    Raises:
+        OSError: The system refused, or something that is no folder has the name.
+    """
+    try:
+        os.mkdir(path, mode)  # noqa: PTH102
+    except FileExistsError:
+        if not os.path.isdir(path):  # noqa: PTH112 - bytes-safe and cheap
+            raise
+        return
+    except FileNotFoundError:
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above == path:
+            raise
+        make_folders(above, mode)
+        make_folders(path, mode)
+        return
+    sync_folder(os.path.dirname(path) or ".")  # noqa: PTH120
+
+
+def storage_error(error: OSError, doing: str, path: AnyPath) -> StorageError:
+    """The error of ours for one of the system's: what was being done, on what, and what to do next.
+
+    Args:
+        error: What the system said.
+        doing: Such as "write the object".
+        path: Where it happened; tells a full disk from one that has no inodes left.
+    """
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    message = f"can't {doing} {shown(path)}: {reason}"
+    if error.errno in _FULL:
+        return _no_space(message, error, path)
+    if error.errno == errno.EROFS:
+        return StorageError(message, hint="The file system is mounted read-only; choose another folder.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return StorageError(message, hint="Give this user the permission, or choose another folder.")
+    if error.errno == errno.EIO:
+        return StorageError(message, hint="The disk reports an error; look at the system's log before going on.")
+    if error.errno == errno.ENAMETOOLONG:
+        return StorageError(message, hint="The file system takes no name of this length; choose a shorter folder.")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return StorageUnavailableError(
+            message, hint="Raise the limit of open files (`ulimit -n`) or use fewer workers."
+        )
+    if error.errno in _PASSING:
+        return StorageUnavailableError(message, hint="Try again; if it stays, look at the file system.")
+    return StorageError(message, hint="Check that the path is what it should be and that the disk is healthy.")
+
+
+def _no_space(message: str, error: OSError, path: AnyPath) -> StorageError:
+    if error.errno == errno.EDQUOT:
+        return StorageError(
+            message, hint="The disk quota of this user is used up; free space or raise it.", kind="no_space"
+        )
+    folder = os.fsencode(path)
+    while folder and not os.path.isdir(folder):  # noqa: PTH112
+        folder = os.path.dirname(folder)  # noqa: PTH120
+    with contextlib.suppress(OSError):
+        found = os.statvfs(folder or b".")
+        if found.f_files and not found.f_favail:
+            hint = "The file system has no inodes left: it holds too many files, whatever space is free. Remove some."
+            return StorageError(f"{message} (no inodes left)", hint=hint, kind="no_space")
+    return StorageError(message, hint="Free space or choose another folder, then run the same again.", kind="no_space")
+
+
+def remove_tree(path: AnyPath) -> None:
+    """Removes a folder and all below it, also where it is read-only, and follows no link.
+
+    Folders are moved up to the top one by one before they are emptied, so neither depth nor path length matters.
+    A tree that is not there is fine.
+
+    Raises:
+        OSError: The system refused; what is left is still to be removed.
+        NotADirectoryError: The path is a file or a link.
+    """
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        os.chmod(path, 0o700)  # noqa: PTH101 - a link would have failed with ELOOP or ENOTDIR before
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(top, 0o700)
+        waiting = list(_empty(top, top, iter(range(1 << 62))))
+        numbers = iter(range(len(waiting), 1 << 62))
+        while waiting:
+            name = waiting.pop()
+            fd = _open_folder(name, top)
+            try:
+                waiting += _empty(fd, top, numbers)
+            finally:
+                os.close(fd)
+            os.rmdir(name, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(path)  # noqa: PTH106
+
+
+def _open_folder(name: str, top: int) -> int:
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    os.fchmod(fd, 0o700)
+    return fd
+
+
+def _empty(fd: int, top: int, numbers: Iterator[int]) -> Iterator[str]:
+    """Removes the files of a folder and moves its folders up to `top`; gives the names these have there."""
+    with os.scandir(fd) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if not is_folder:
+            os.unlink(name, dir_fd=fd)
+            continue
+        if fd == top:
+            yield name
+            continue
+        os.chmod(name, 0o700, dir_fd=fd)  # moving a folder writes its `..`
+        moved = f".{next(numbers)}.{secrets.token_hex(8)}"
+        os.rename(name, moved, src_dir_fd=fd, dst_dir_fd=top)
+        yield moved
+
+
+def is_plain_file(fd: int) -> bool:
+    """Whether an open file is a regular one."""
+    return stat.S_ISREG(os.fstat(fd).st_mode)
