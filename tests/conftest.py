@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,20 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """A fresh DATASET_TASKS_HOME for the test; the folder is made by whoever uses it."""
     folder = tmp_path_factory.mktemp("home") / "dataset_tasks"
     monkeypatch.setenv("DATASET_TASKS_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flights_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source files of the flights spec with every thousandth flight in them: read only, copy it to edit."""
+    from example_flows.demo.source import put_source_files
+
+    folder = put_source_files(tmp_path_factory.mktemp("flights"))
+    archive = folder / "flights.csv.zip"
+    with zipfile.ZipFile(archive) as whole:
+        head, *rows = whole.read("flights.csv").decode().splitlines(keepends=True)
+    with zipfile.ZipFile(archive, "w") as small:
+        small.writestr("flights.csv", "".join([head, *rows[::1000]]))
     return folder
 
 

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
 _T = TypeVar("_T")
+JsonObject: TypeAlias = dict[str, Any]  # Any: what a server of another project answers
 #: Seconds: a server on a small, busy machine; a group that was asked to end.
 START_TIMEOUT = 240.0
 STOP_TIMEOUT = 15.0
@@ -91,6 +92,24 @@ def wait_for(
     raise ServiceError(f"{what}: nothing after {timeout:.0f} s\n{tail}".rstrip())
 
 
-def answers(url: str) -> bool | None:
-    """True when the URL answers with success, else None: a look for `wait_for`."""
-    return True if httpx.get(url, timeout=5).is_success else None
+def client(url: str) -> httpx.Client:
+    """A client of a server on this machine: no proxy of the environment comes in between."""
+    return httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+
+def get(server: httpx.Client, path: str) -> JsonObject | None:
+    """What a path answers, None while it has no success: a look for `wait_for`."""
+    answer = server.get(path)
+    return json_object(answer) if answer.is_success else None
+
+
+def json_object(answer: httpx.Response) -> JsonObject:
+    """The JSON object of an answer.
+
+    Raises:
+        ServiceError: The server refused; the message holds what it said.
+    """
+    if not answer.is_success:
+        raise ServiceError(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}")
+    found = answer.json()
+    return found if isinstance(found, dict) else {"items": found}

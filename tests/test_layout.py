@@ -1,0 +1,124 @@
+"""What holds the parts together: every verb everywhere, small modules, no swallowed errors, entry points that load."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from dataset_tasks.ops.requests import OPERATIONS, Request
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("dataset_tasks", "airflow_provider", "prefect_blocks")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+LONGEST_MODULE = 500
+LONGEST_FUNCTION = 100
+
+verbs = pytest.mark.parametrize("verb", list(OPERATIONS))
+modules = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def _request(verb: str) -> type[Request]:
+    return OPERATIONS[verb][0]
+
+
+@verbs
+def test_every_request_has_a_module_of_its_verb(verb: str) -> None:
+    assert find_spec(f"dataset_tasks.ops.{verb}") is not None
+
+
+@verbs
+def test_every_request_has_an_operator(verb: str) -> None:
+    operators = import_module("airflow_provider.operators")
+    assert hasattr(operators, f"Dataset{verb.capitalize()}Operator")
+
+
+#: Tasks carry the names of the reference API, which says a little more than the verb.
+TASKS = {
+    "create": "create_dataset",
+    "add": "add_files",
+    "sync": "sync_folder",
+    "remove": "remove_files",
+    "transform": "transform_dataset",
+    "check": "check_dataset",
+    "upload": "upload_dataset",
+    "finalize": "finalize_dataset",
+    "build": "build_dataset",
+    "publish": "publish_dataset",
+    "squash": "squash_datasets",
+    "verify": "verify_dataset",
+    "get": "get_copy",
+    "delete": "delete_dataset",
+}
+
+
+@verbs
+def test_every_request_has_a_prefect_task(verb: str) -> None:
+    from prefect import Task
+
+    tasks = import_module("prefect_blocks.tasks")
+    assert isinstance(getattr(tasks, TASKS[verb]), Task)
+
+
+@verbs
+def test_every_request_has_a_docs_page_that_names_its_fields(verb: str) -> None:
+    page = (ROOT / "docs" / "operations" / f"{verb}.md").read_text(encoding="utf-8")
+    fields = [name for name in _request(verb).__slots__ if name != "functions"]
+    assert [name for name in fields if f"`{name}`" not in page] == []
+
+
+@modules
+def test_no_module_is_too_long(module: Path) -> None:
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+
+
+@modules
+def test_no_function_is_too_long(module: Path) -> None:
+    long = [
+        f"{node.name}: {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= LONGEST_FUNCTION
+    ]
+    assert long == []
+
+
+@modules
+def test_no_error_is_swallowed_whole(module: Path) -> None:
+    blanket = [handler.lineno for handler in _blanket_handlers(_tree(module)) if not _raises(handler)]
+    assert blanket == [], "a blanket except that does not raise"
+
+
+def test_a_swallowed_error_would_be_seen() -> None:
+    tree = ast.parse("try:\n    f()\nexcept Exception as error:\n    print(error)\n")
+    assert [_raises(handler) for handler in _blanket_handlers(tree)] == [False]
+
+
+def test_the_entry_points_load() -> None:
+    groups = ("console_scripts", "apache_airflow_provider", "airflow.plugins", "prefect.collections")
+    own = [point for group in groups for point in entry_points(group=group) if point.value.split(".")[0] in PACKAGES]
+    assert {point.group for point in own} >= {"console_scripts", "apache_airflow_provider", "prefect.collections"}
+    for point in own:
+        point.load()
+
+
+def _tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+def _blanket_handlers(tree: ast.Module) -> Iterator[ast.ExceptHandler]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and (
+            node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+        ):
+            yield node
+
+
+def _raises(handler: ast.ExceptHandler) -> bool:
+    return any(isinstance(node, ast.Raise) for node in ast.walk(handler))
