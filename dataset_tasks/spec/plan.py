@@ -7,15 +7,16 @@ A step's request may still hold references to other steps (`step:raw.build`) and
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue
-from dataset_tasks.ops.requests import Request
+from dataset_tasks.ops.requests import Build, Request
 
 ParamType: TypeAlias = Literal["str", "int", "float", "bool", "list", "dict", "date"]
 
@@ -88,7 +89,10 @@ class PlannedDataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A whole spec, compiled. `digest` is the SHA-256 (hex) of the spec's text; `source` its absolute path."""
+    """A whole spec, compiled. `digest` is the SHA-256 (hex) of the spec's text; `source` its absolute path.
+
+    Datasets and steps come after all they need. `airflow` and `prefect` are options of the whole DAG or flow.
+    """
 
     name: str
     source: str
@@ -101,6 +105,9 @@ class Plan:
     schedule: Schedule | None = None
     connection: str | None = None
     store: str | None = None
+    profile: str = ""
+    airflow: Mapping[str, JsonValue] = field(default_factory=dict)
+    prefect: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def step(self, step_id: str) -> Step:
         """The step of that id.
@@ -126,56 +133,80 @@ class Scope:
     results: Mapping[str, str] = field(default_factory=dict)
 
 
-#: `${output}` and `${inputs.name}` are left alone: they exist only while a transform runs.
-PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
-_LATE = ("output", "inputs.")
+#: What stands between `${` and `}`.
+PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
+#: These are left alone: they exist only while a transform runs.
+_LATE: Final = ("output", "inputs.")
+#: Fields that hold references; a text that only looks like one, in a description say, is not touched.
+_REFERENCES: Final = frozenset({"ref", "refs", "parents"})
+#: Fields whose values are the user's own: a placeholder that is a whole value keeps its type there.
+_TYPED: Final = frozenset({"arguments", "metadata"})
 
 
 def bind(request: Request, scope: Scope) -> Request:
     """The request with every step reference and placeholder replaced, once, and never evaluated.
 
-    A placeholder that is a whole value keeps the value's type.
+    A placeholder that is a whole value of a transform's arguments or of metadata keeps its type; elsewhere it becomes
+    text. References between the stages of a build stay, as the build itself resolves them.
 
     Raises:
         InvalidArgumentError: A step has given no version yet, or a placeholder has no value in this run.
     """
-    bound = _bind(request, scope)
+    inner = frozenset(stage.id for stage in request.stages) if isinstance(request, Build) else frozenset()
+    bound = _Binder(scope, inner).value(request)
     assert isinstance(bound, Request)
     return bound
 
 
-def _bind(value: Any, scope: Scope) -> Any:  # Any: walks the fields of requests, whatever they hold
-    if isinstance(value, str):
-        return _bind_text(value, scope)
-    if isinstance(value, tuple):
-        return tuple(_bind(item, scope) for item in value)
-    if isinstance(value, list):
-        return [_bind(item, scope) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _bind(item, scope) for key, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        changed = {
-            spec.name: bound
-            for spec in dataclasses.fields(value)
-            if (bound := _bind(held := getattr(value, spec.name), scope)) is not held
-        }
-        return dataclasses.replace(value, **changed) if changed else value
-    return value
+@dataclass(frozen=True, slots=True)
+class _Binder:
+    scope: Scope
+    inner: frozenset[str]
 
+    def value(self, value: Any, field_name: str = "") -> Any:  # Any: walks the fields of requests, whatever they hold
+        if isinstance(value, str):
+            return self.reference(value) if field_name in _REFERENCES else self.text(value, field_name)
+        if isinstance(value, tuple):
+            return tuple([self.value(item, field_name) for item in value])
+        if isinstance(value, list):
+            return [self.value(item, field_name) for item in value]
+        if isinstance(value, Mapping):
+            return {key: self.value(item, field_name) for key, item in value.items()}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            changed = {
+                spec.name: bound
+                for spec in dataclasses.fields(value)
+                if (bound := self.value(held := getattr(value, spec.name), spec.name)) is not held
+            }
+            return dataclasses.replace(value, **changed) if changed else value
+        return value
 
-def _bind_text(text: str, scope: Scope) -> JsonValue:
-    if text.startswith("step:"):
-        return scope.results.get(text[5:], text)
-    whole = PLACEHOLDER.fullmatch(text)
-    if whole and not whole[1].startswith(_LATE):
-        return lookup(whole[1], scope)
-    return PLACEHOLDER.sub(
-        lambda found: found[0] if found[1].startswith(_LATE) else _show(lookup(found[1], scope)), text
-    )
+    def reference(self, text: str) -> str:
+        if not text.startswith("step:"):
+            return _show(self.text(text, ""))
+        step = text[5:]
+        if step in self.inner:
+            return text
+        if step not in self.scope.results:
+            raise InvalidArgumentError(
+                f"the step {step!r} has given no version in this run", hint="Run it first, or select it too."
+            )
+        return self.scope.results[step]
+
+    def text(self, text: str, field_name: str) -> JsonValue:
+        if "${" not in text:
+            return text
+        whole = PLACEHOLDER.fullmatch(text)
+        if whole and field_name in _TYPED and not whole[1].startswith(_LATE):
+            return lookup(whole[1], self.scope)
+        return PLACEHOLDER.sub(
+            lambda found: found[0] if found[1].startswith(_LATE) else _show(lookup(found[1], self.scope)), text
+        )
 
 
 def _show(value: JsonValue) -> str:
-    return {True: "true", False: "false", None: ""}.get(value, str(value)) if not isinstance(value, (list, dict)) else str(value)  # type: ignore[arg-type]  # fmt: skip
+    """The value as part of a text: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def lookup(name: str, scope: Scope) -> JsonValue:
@@ -184,10 +215,14 @@ def lookup(name: str, scope: Scope) -> JsonValue:
     Raises:
         InvalidArgumentError: It has no value in this run.
     """
-    name, _, form = name.partition(":")
-    match name.split(".", 1):
+    bare, _, form = name.partition(":")
+    match bare.split(".", 1):
         case ["params", key] if key in scope.params:
             return scope.params[key]
+        case ["params", key]:
+            raise InvalidArgumentError(
+                f"the parameter {key!r} has no value in this run", hint=f"Give it as {key}=value."
+            )
         case ["run", "id"]:
             return scope.run_id
         case ["profile", "name"]:
@@ -197,7 +232,29 @@ def lookup(name: str, scope: Scope) -> JsonValue:
             if moment is not None:
                 return moment.strftime(form or "%Y-%m-%d") if which == "date" or form else moment.isoformat()
             raise InvalidArgumentError(
-                f"${{{name}}} has no value: this run has no window",
+                f"${{{name}}} has no value: this run stands for no window of time",
                 hint="Give the instant with --date, or run it from a schedule.",
             )
     raise InvalidArgumentError(f"unknown placeholder ${{{name}}}")
+
+
+def placeholders_of(request: Request) -> frozenset[str]:
+    """The names of all placeholders in a request, formats included, but those that a running transform fills in."""
+    found: set[str] = set()
+    _collect(request, found)
+    return frozenset(name for name in found if not name.startswith(_LATE))
+
+
+def _collect(value: object, found: set[str]) -> None:
+    if isinstance(value, str):
+        if "${" in value:
+            found.update(PLACEHOLDER.findall(value))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            _collect(item, found)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _collect(item, found)
+    elif dataclasses.is_dataclass(value):
+        for spec in dataclasses.fields(value):
+            _collect(getattr(value, spec.name), found)

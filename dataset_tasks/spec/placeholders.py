@@ -1,0 +1,103 @@
+"""Which placeholders (`${...}`) a value of a spec may use, and which time it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from dataset_tasks.spec.document import Map, Seq
+from dataset_tasks.spec.plan import PLACEHOLDER
+from dataset_tasks.spec.problems import Path, did_you_mean
+
+_OPENING: Final = re.compile(r"\$\{")
+_WINDOW: Final = frozenset({"run.date", "run.interval_start", "run.interval_end"})
+_PLAIN: Final = frozenset({"run.id", "profile.name"})
+
+#: Keys of a dataset whose text is used before a run is known, or must not change with it.
+FIXED: Final[Mapping[tuple[str, ...], str]] = {
+    ("name",): "the asset of a dataset has one name",
+    ("project",): "the asset of a dataset has one name",
+    ("connection",): "it is looked up before the run",
+    ("transform", "call"): "code is named, not computed",
+    ("transform", "python"): "code is named, not computed",
+    ("check", "call"): "code is named, not computed",
+    ("airflow",): "it is used before the run",
+    ("prefect",): "it is used before the run",
+}
+#: Keys whose text is shown as it stands.
+LITERAL: Final = frozenset({"doc"})
+#: Keys of a transform that know its folders.
+_RUNNING: Final = frozenset({"run", "with", "env"})
+
+
+def texts(value: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """All texts in a value with their paths; keys of mappings are none."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Map):
+        for key, held in value.items():
+            yield from texts(held, (*path, key))
+    elif isinstance(value, Seq):
+        for place, held in enumerate(value):
+            yield from texts(held, (*path, place))
+
+
+def used(text: str) -> list[str]:
+    """The names of the placeholders of a text, in order."""
+    return PLACEHOLDER.findall(text) if "${" in text else []
+
+
+def needs_window(name: str) -> bool:
+    """Whether a placeholder has a value only in a run that stands for a stretch of time."""
+    return name.partition(":")[0] in _WINDOW
+
+
+def complaint(text: str, path: Path, params: Collection[str], inputs: Collection[str]) -> str | None:
+    """What is wrong with the placeholders of a text of a dataset, or None.
+
+    Args:
+        text: The value.
+        path: Where it stands, from the dataset on.
+        params: Parameters of the spec.
+        inputs: Inputs of the dataset.
+    """
+    if "${" not in text:
+        return None
+    for size in (1, 2):
+        reason = FIXED.get(tuple(str(part) for part in path[:size]))
+        if reason:
+            return f"placeholders are not read here: {reason}"
+    names = used(text)
+    if len(_OPENING.findall(text)) != len(names):
+        return "a placeholder ${ is not closed by }"
+    running = path[0] == "transform" and len(path) > 1 and path[1] in _RUNNING
+    for name in names:
+        found = _complaint_about(name, params, inputs, running=running)
+        if found:
+            return found
+    return None
+
+
+def _complaint_about(name: str, params: Collection[str], inputs: Collection[str], *, running: bool) -> str | None:
+    bare, colon, form = name.partition(":")
+    if bare in _WINDOW:
+        return f"${{{name}}} has no format after the colon" if colon and not form else None
+    if colon:
+        return f"${{{name}}}: only run.date, run.interval_start and run.interval_end take a format"
+    if bare in _PLAIN:
+        return None
+    group, dot, key = bare.partition(".")
+    if group == "params" and dot:
+        if key in params:
+            return None
+        return f"no parameter {key!r}{did_you_mean(key, params) or '; declare it under params'}"
+    if bare == "output" or (group == "inputs" and dot):
+        if not running:
+            return f"${{{name}}} exists only inside transform: run, with, env"
+        if bare == "output" or key in inputs:
+            return None
+        return f"no input {key!r}{did_you_mean(key, inputs)}"
+    known = [*_WINDOW, *_PLAIN, "output", *(f"params.{param}" for param in params)]
+    more = did_you_mean(bare, known) or "; environment variables are passed on with transform.env_from"
+    return f"unknown placeholder ${{{name}}}{more}"
