@@ -11,6 +11,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from dataset_tasks import model
@@ -65,7 +66,8 @@ def function_build(
     previous: bool = False,
     arguments: Mapping[str, JsonValue] | None = None,
     check: Mapping[str, JsonValue] | None = None,
-    publish: bool | str = True,
+    publish: bool = False,
+    alias: str | None = None,
     tags: tuple[str, ...] = (),
     description: str = "",
     metadata: Mapping[str, JsonValue] | None = None,
@@ -85,7 +87,8 @@ def function_build(
         previous: Whether it starts from the content of the dataset's last good version.
         arguments: The function's own keyword arguments, JSON values; part of what decides "unchanged".
         check: Gates on the content: the fields of a `Check`, such as `{"min_files": 1}`.
-        publish: Whether the version is published; a text is also the alias that will name it.
+        publish: Whether the version is published.
+        alias: A name that points at the version once it is published; publishes too.
         tags: Of the version.
         description: Of the version.
         metadata: Of the version.
@@ -109,7 +112,7 @@ def function_build(
     given = dict(arguments or {})
     _check_call(function, given, dataset)
     draft = f"step:{name}.create"
-    call = f"live:{function.__qualname__}"
+    call = _call_text(function)
     transform = Transform(
         ref=draft,
         call=call,
@@ -138,7 +141,7 @@ def function_build(
     return FunctionBuild(
         build=Build(stages=tuple(Stage(id=f"{name}.{verb}", request=one) for verb, one in requests.items())),
         functions={call: function},
-        publish=_publish(publish, f"step:{name}.build"),
+        publish=Publish(ref=f"step:{name}.build", alias=alias) if publish or alias else None,
     )
 
 
@@ -191,16 +194,17 @@ def dataset_parts(dataset: str) -> tuple[str, str]:
     return reference.project, reference.name
 
 
-def _publish(publish: bool | str, ref: str) -> Publish | None:
-    if publish is False:
-        return None
-    return Publish(ref=ref, alias=None if publish is True else publish)
+def _call_text(function: DatasetFunction) -> str:
+    """`file:function`: the same on every worker, however the file was loaded there."""
+    return f"{Path(inspect.unwrap(function).__code__.co_filename).stem}:{function.__qualname__}"
 
 
 def _check_call(function: DatasetFunction, arguments: Mapping[str, JsonValue], dataset: str) -> None:
-    shown = getattr(function, "__qualname__", None)
-    if shown is None:
-        raise InvalidArgumentError(f"{dataset}: {function!r} is not a function")
+    if not inspect.isfunction(inspect.unwrap(function)):
+        raise InvalidArgumentError(
+            f"{dataset}: {function!r} is not a function", hint="Give a function written with `def`."
+        )
+    shown = function.__qualname__
     try:
         inspect.signature(function).bind({}, "", **arguments)
     except TypeError as error:

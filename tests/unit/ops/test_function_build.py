@@ -53,7 +53,7 @@ def test_the_call_text_finds_the_live_function_and_does_not_depend_on_the_module
     transform = stage(function_build("crm/features", features), "transform")
     assert isinstance(transform, Transform)
     assert function_build("crm/features", features).functions == {transform.call: features}
-    assert transform.call == "live:features"
+    assert transform.call == "test_function_build:features"
 
 
 def test_the_build_passes_through_json() -> None:
@@ -76,16 +76,12 @@ def test_gates_are_read_like_those_of_a_spec() -> None:
         function_build("crm/features", features, check={"min_file": 2})
 
 
-@pytest.mark.parametrize(
-    ("publish", "expected"),
-    [
-        (True, Publish(ref="step:features.build")),
-        ("prod", Publish(ref="step:features.build", alias="prod")),
-        (False, None),
-    ],
-)
-def test_publish_is_on_unless_turned_off_and_may_name_an_alias(publish: bool | str, expected: Publish | None) -> None:
-    assert function_build("crm/features", features, publish=publish).publish == expected
+def test_a_version_is_published_when_asked_for_or_when_an_alias_is_to_name_it() -> None:
+    assert function_build("crm/features", features).publish is None
+    assert function_build("crm/features", features, publish=True).publish == Publish(ref="step:features.build")
+    assert function_build("crm/features", features, alias="prod").publish == Publish(
+        ref="step:features.build", alias="prod"
+    )
 
 
 def test_a_function_that_can_not_be_called_is_refused_before_anything_runs() -> None:
@@ -94,6 +90,11 @@ def test_a_function_that_can_not_be_called_is_refused_before_anything_runs() -> 
     ) as caught:
         function_build("crm/features", features, arguments={"limt": 1})
     assert "def features(inputs, output, ...)" in caught.value.hint
+
+
+def test_what_is_not_a_function_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="is not a function"):
+        function_build("crm/features", Recorder())
 
 
 def test_arguments_that_are_not_json_are_refused_with_the_way_out() -> None:
@@ -123,7 +124,7 @@ def test_publish_follows_the_build_under_a_key_of_its_own_also_when_nothing_chan
     facts = {"catalog_id": "cat", "version_id": ID, "project": "crm", "name": "features", "version": "1.0.0"}
     built, published = BuildResult(**facts, unchanged=True), PublishResult(**facts)
     session = Recorder(built, published)
-    work = function_build("crm/features", features, publish="prod")
+    work = function_build("crm/features", features, alias="prod")
     assert run_function_build(session, work, key="k", origin={"runner": "test"}) == (built, published)  # type: ignore[arg-type]
     (first, how_first), (second, how_second) = session.asked
     assert isinstance(first, Build)
