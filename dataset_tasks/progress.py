@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeAlias
 
 _log = logging.getLogger("dataset_tasks")
+
+#: What lines are written to: a logger, or the adapter that an orchestrator puts around one.
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 
 class Task(Protocol):
@@ -24,18 +27,11 @@ class Task(Protocol):
 class Progress(Protocol):
     """Makes tasks; `title` is what the user reads, such as `nyc/raw: upload`."""
 
-    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> TaskContext:
+    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> AbstractContextManager[Task]:
         """A context manager that yields a `Task`; totals may be unknown (None)."""
 
     def note(self, text: str) -> None:
         """One line that should stand in the log, such as a file left out."""
-
-
-class TaskContext(Protocol):
-    """What `Progress.task` gives: entered, it is a task."""
-
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:
@@ -58,7 +54,8 @@ class Silent:
 
 
 class _LogTask:
-    def __init__(self, title: str, files: int | None, bytes: int | None, every: float) -> None:
+    def __init__(self, log: Log, title: str, files: int | None, bytes: int | None, every: float) -> None:
+        self.log = log
         self.title, self.files, self.bytes, self.every = title, files, bytes, every
         self.done_files = self.done_bytes = 0
         self.started = self.said = time.monotonic()
@@ -79,7 +76,7 @@ class _LogTask:
         seconds = max(time.monotonic() - self.started, 1e-9)
         of = f" of {self.files}" if self.files is not None else ""
         rate = self.done_bytes / seconds / 1e6
-        _log.info(
+        self.log.info(
             "%s: %d%s files, %.1f MB, %.1f MB/s, %.1f s%s",
             self.title, self.done_files, of, self.done_bytes / 1e6, rate, seconds, tail,
         )  # fmt: skip
@@ -88,20 +85,21 @@ class _LogTask:
 class LogLines:
     """Writes a log line every `every` seconds and one at the end: for workers and pipes."""
 
-    def __init__(self, every: float = 10.0) -> None:
+    def __init__(self, every: float = 10.0, log: Log = _log) -> None:
         self.every = every
+        self.log = log
 
     @contextmanager
     def task(  # noqa: D102  # as the protocol says
         self, title: str, *, files: int | None = None, bytes: int | None = None
     ) -> Iterator[Task]:
-        running = _LogTask(title, files, bytes, self.every)
+        running = _LogTask(self.log, title, files, bytes, self.every)
         yield running
         if running.done_files:
             running.say("")
 
     def note(self, text: str) -> None:  # noqa: D102  # as the protocol says
-        _log.warning("%s", text)
+        self.log.warning("%s", text)
 
 
 SILENT = Silent()
