@@ -1,4 +1,4 @@
-"""Chunks: zip archives that hold the bytes of entries. `ChunkWriter` packs them, `unpack` and `member_pieces` read.
+"""Packing files into chunks: zip archives that hold the bytes of entries. `members` reads them.
 
 Sizes stand before the data (no data descriptors), so an archive can be written to any sink in one go and opened by any
 unzip. How a member is packed follows from its size:
@@ -18,17 +18,18 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, NamedTuple, Protocol, Self, TypeAlias
+from typing import Final, Literal, Protocol, Self, TypeAlias
 
 from isal import igzip_lib, isal_zlib
 
-from dataset_tasks.errors import IntegrityError, SourceError, StateError
-from dataset_tasks.filesystem import Buffer, pread_all, shown, storage_error, write_all
+from dataset_tasks.errors import SourceError, StateError
+from dataset_tasks.filesystem import Buffer, pread_all, storage_error, write_all
+from dataset_tasks.members import PIECE, Member
+from dataset_tasks.paths import show, to_text
 from dataset_tasks.zipformat import DEFLATED, STORED, central_header, end_of_archive, local_header, member_name
 
 Compression: TypeAlias = Literal["deflate", "store"]
 
-PIECE: Final = 1 << 20
 MOST_IN_MEMORY: Final = 64 << 20
 #: A chunk is best closed at this many members: its directory stays small, and any unzip of any age opens it.
 MOST_MEMBERS: Final = 50_000
@@ -36,7 +37,6 @@ _BATCH: Final = 1 << 20
 _SAMPLE: Final = 4096
 _SAMPLED_FROM: Final = 1 << 16
 _WORTH_IT: Final = 0.95
-_IsalError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the stub says instance, it is the class
 
 
 class Sink(Protocol):
@@ -53,31 +53,6 @@ class Reader(Protocol):
         """Up to `size` bytes, none at the end."""
 
 
-class RangedReader(Protocol):
-    """A chunk opened for reading; a `store.ObjectReader` is one."""
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes from `offset`."""
-
-
-class Member(NamedTuple):
-    """Where an entry's bytes are in a chunk: what the manifest keeps. A tuple, for there may be a million.
-
-    `path` as bytes; `size` of the file in bytes; `sha256` its digest (32 bytes); `offset` of the member's data (not of
-    its header) in the chunk; `stored` its length there in bytes; `method` 0 (stored) or 8 (deflate).
-    """
-
-    path: bytes
-    size: int
-    sha256: bytes
-    offset: int
-    stored: int
-    method: int
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
 class ChunkWriter:
     """Packs files into one archive. Not thread-safe; two writers may run in two threads.
 
@@ -89,7 +64,7 @@ class ChunkWriter:
     Attributes:
         size: Bytes of the archive so far, what is not yet flushed included.
         count: Members so far.
-        broken: The archive is of no use and must be dropped; see the module.
+        broken: The archive is of no use and must be dropped: the sink failed, or a large file changed (see the module).
     """
 
     def __init__(
@@ -126,7 +101,7 @@ class ChunkWriter:
         """
         if self.broken or self._result:
             raise StateError(
-                f"{shown(path)} can't go into a chunk that is {'broken' if self.broken else 'finished'}",
+                f"{show(path)} can't go into a chunk that is {'broken' if self.broken else 'finished'}",
                 hint="Begin a new chunk.",
                 kind="chunk_closed",
             )
@@ -168,9 +143,11 @@ class ChunkWriter:
         _check(path, size, len(data), sha256, digest)
         packed = self._compress(data)
         method = STORED if packed is data else DEFLATED
+        self.broken = True
         self._head(name, method, isal_zlib.crc32(data), len(packed), size)
         member = Member(path, size, digest, self.size, len(packed), method)
         self._put(packed)
+        self.broken = False
         return member
 
     def _compress(self, data: bytes) -> bytes:
@@ -203,10 +180,12 @@ class ChunkWriter:
             digest = sha.digest()
             _check(path, size, found, sha256, digest)
             method = DEFLATED if deflater else STORED
+            self.broken = True
             self._head(name, method, crc, spool.size, size)
             member = Member(path, size, digest, self.size, spool.size, method)
             for piece in spool.pieces():
                 self._put(piece)
+            self.broken = False
         return member
 
     def _add_twice_read(self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
@@ -216,11 +195,11 @@ class ChunkWriter:
             found += len(piece)
         if found != size:
             raise _other_size(path, size, found)
+        self.broken = True
         self._head(name, STORED, expected_crc, size, size)
         offset = self.size
         sha = hashlib.sha256()
         crc = found = 0
-        self.broken = True
         for piece in _pieces(read, size):
             sha.update(piece)
             crc = isal_zlib.crc32(piece, crc)
@@ -230,7 +209,7 @@ class ChunkWriter:
         _check(path, size, found, sha256, digest)
         if crc != expected_crc:
             raise SourceError(
-                f"{shown(path)} changed while it was packed", paths=(_text(path),), hint="Add the file again."
+                f"{show(path)} changed while it was packed", paths=(to_text(path),), hint="Add the file again."
             )
         self.broken = False
         return Member(path, size, digest, offset, size, STORED)
@@ -358,8 +337,8 @@ def _check(path: bytes, size: int, found: int, sha256: bytes | None, digest: byt
         raise _other_size(path, size, found)
     if sha256 is not None and digest != sha256:
         raise SourceError(
-            f"{shown(path)} changed since it was added: expected SHA-256 {sha256.hex()}, found {digest.hex()}",
-            paths=(_text(path),),
+            f"{show(path)} changed since it was added: expected SHA-256 {sha256.hex()}, found {digest.hex()}",
+            paths=(to_text(path),),
             hint="Add the file again, or put the old content back, then upload again.",
         )
 
@@ -367,123 +346,15 @@ def _check(path: bytes, size: int, found: int, sha256: bytes | None, digest: byt
 def _other_size(path: bytes, size: int, found: int) -> SourceError:
     more = "more than that" if found > size else str(found)
     return SourceError(
-        f"{shown(path)} changed since it was added: expected {size} bytes, found {more}",
-        paths=(_text(path),),
+        f"{show(path)} changed since it was added: expected {size} bytes, found {more}",
+        paths=(to_text(path),),
         hint="Add the file again, or put the old content back, then upload again.",
     )
 
 
 def _unreadable(path: bytes, error: OSError) -> SourceError:
     return SourceError(
-        f"can't read the source of {shown(path)}: {error.strerror or error}",
-        paths=(_text(path),),
+        f"can't read the source of {show(path)}: {error.strerror or error}",
+        paths=(to_text(path),),
         hint="Make it readable, or add it again from where it is now.",
     )
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def unpack(data: Buffer, path: bytes, size: int, sha256: bytes, method: int) -> Buffer:
-    """The bytes of a file from its member's data, verified.
-
-    Never makes more than `size` + 1 bytes of them, whatever the data would inflate to.
-
-    Args:
-        data: What the chunk holds for the member.
-        path: Dataset path, for the error.
-        size: Bytes of the file.
-        sha256: Its digest (32 bytes).
-        method: 0 (stored) or 8 (deflate).
-
-    Raises:
-        IntegrityError: It is not that file.
-    """
-    if method == DEFLATED:
-        inflater = isal_zlib.decompressobj(-15)
-        try:
-            data = inflater.decompress(data, size + 1)
-        except _IsalError as error:
-            raise damaged(path, f"its data can't be inflated ({error})") from error
-        if not inflater.eof or inflater.unused_data:
-            raise damaged(path, "its data does not end where it should")
-    elif method != STORED:
-        raise damaged(path, f"packed by method {method}, expected 0 or 8")
-    if len(data) != size:
-        raise damaged(path, f"expected {size} bytes, found {len(data)}")
-    digest = hashlib.sha256(data).digest()
-    if digest != sha256:
-        raise damaged(path, f"expected SHA-256 {sha256.hex()}, found {digest.hex()}")
-    return data
-
-
-def read_member(chunk: RangedReader, member: Member) -> bytes:
-    """The bytes of one file, verified. Holds the whole file: for large ones take `member_pieces`.
-
-    Raises:
-        IntegrityError: The chunk does not hold that file there.
-        StorageError: From the chunk.
-    """
-    data = chunk.pread(member.offset, member.stored)
-    return bytes(unpack(data, member.path, member.size, member.sha256, member.method))
-
-
-def member_pieces(chunk: RangedReader, member: Member) -> Iterator[bytes]:
-    """The bytes of one file in pieces of at most 1 MiB; never more than `member.size`.
-
-    What was handed out counts only once the iterator has ended: the hash is known then.
-
-    Raises:
-        IntegrityError: The chunk does not hold that file there.
-        StorageError: From the chunk.
-    """
-    sha = hashlib.sha256()
-    done = 0
-    for piece in _raw_pieces(chunk, member):
-        done += len(piece)
-        if done > member.size:
-            raise damaged(member.path, f"expected {member.size} bytes, found more")
-        sha.update(piece)
-        yield piece
-    if done != member.size:
-        raise damaged(member.path, f"expected {member.size} bytes, found {done}")
-    if sha.digest() != member.sha256:
-        raise damaged(member.path, f"expected SHA-256 {member.sha256.hex()}, found {sha.hexdigest()}")
-
-
-def _raw_pieces(chunk: RangedReader, member: Member) -> Iterator[bytes]:
-    stored = (
-        chunk.pread(member.offset + start, min(PIECE, member.stored - start))
-        for start in range(0, member.stored, PIECE)
-    )
-    if member.method == STORED:
-        yield from stored
-        return
-    if member.method != DEFLATED:
-        raise damaged(member.path, f"packed by method {member.method}, expected 0 or 8")
-    inflater = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
-    for data in stored:
-        todo = data
-        while todo or not (inflater.needs_input or inflater.eof):
-            if inflater.eof:
-                raise damaged(member.path, "its data does not end where it should")
-            try:
-                yield inflater.decompress(todo, PIECE)
-            except _IsalError as error:
-                raise damaged(member.path, f"its data can't be inflated ({error})") from error
-            todo = b""
-    if not inflater.eof or inflater.unused_data:
-        raise damaged(member.path, "its data does not end where it should")
-
-
-def damaged(path: bytes, what: str) -> IntegrityError:
-    """The error for stored bytes that are not the file they should be."""
-    return IntegrityError(
-        f"{shown(path)} is damaged in the store: {what}",
-        paths=(_text(path),),
-        hint="Run `dataset-tasks verify` to see what else is; a version that is built or added to again stores it anew.",
-    )
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
