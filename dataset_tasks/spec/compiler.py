@@ -260,10 +260,11 @@ def _patterns(patterns: list[str] | None) -> tuple[str, ...] | None:
 
 
 def source_path(folder: Path, text: str) -> str:
-    """The absolute path of a source; a URL, or a path that begins with a placeholder, stays as it is."""
-    if "://" in text or text.startswith("${"):
+    """The absolute path of a source; a URL stays as it is, `bind` fills in placeholders."""
+    if "://" in text:
         return text
-    return os.path.normpath(folder / os.path.expanduser(text))
+    joined = os.path.join(folder, os.path.expanduser(text))
+    return joined if "${" in text else os.path.normpath(joined)
 
 
 def _task_options(

@@ -8,6 +8,7 @@ keys, merge keys, tags, keys that are not text, aliases that refer to themselves
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -79,14 +80,28 @@ class Document:
         at: Position = (1, 1)
         taken: list[str | int] = []
         here: Value = self.root
-        for part in path:
-            if isinstance(here, Map) and isinstance(part, str) and part in here:
-                at, here = here.values_at[part], here[part]
+        for holder, part in self.steps(path):
+            if isinstance(holder, Seq):
+                at = holder.items_at[int(part)]
+                taken.append(holder.numbers[int(part)])
+                here = holder[int(part)]
+            else:
+                at = holder.values_at[str(part)]
                 taken.append(part)
-            elif isinstance(here, Seq) and isinstance(part, int) and part < len(here):
-                taken.append(here.numbers[part])
-                at, here = here.items_at[part], here[part]
+                here = holder[str(part)]
         return at, tuple(taken), here
+
+    def steps(self, path: Path) -> Iterator[tuple[Map | Seq, str | int]]:
+        """Each container on the way to a place, with the part of the path that leads on in it."""
+        here: Value = self.root
+        for part in path:
+            if isinstance(here, Map) and isinstance(part, str):
+                if part in here:
+                    yield here, part
+                    here = here[part]
+            elif isinstance(here, Seq) and isinstance(part, int) and part < len(here):
+                yield here, part
+                here = here[part]
 
 
 def read_document(data: bytes, problems: Problems) -> Document | None:

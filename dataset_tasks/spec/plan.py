@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -135,19 +136,25 @@ class Scope:
 
 #: What stands between `${` and `}`.
 PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
-#: These are left alone: they exist only while a transform runs.
-_LATE: Final = ("output", "inputs.")
 #: Fields that hold references; a text that only looks like one, in a description say, is not touched.
 _REFERENCES: Final = frozenset({"ref", "refs", "parents"})
 #: Fields whose values are the user's own: a placeholder that is a whole value keeps its type there.
 _TYPED: Final = frozenset({"arguments", "metadata"})
+#: Fields that hold the path of a source.
+_PATHS: Final = frozenset({"path", "local_base_folder"})
+
+
+def is_late(name: str) -> bool:
+    """Whether a placeholder exists only while a transform runs: it is left alone until then."""
+    return name == "output" or name.startswith("inputs.")
 
 
 def bind(request: Request, scope: Scope) -> Request:
     """The request with every step reference and placeholder replaced, once, and never evaluated.
 
     A placeholder that is a whole value of a transform's arguments or of metadata keeps its type; elsewhere it becomes
-    text. References between the stages of a build stay, as the build itself resolves them.
+    text. In the path of a source a value that is an absolute path or a URL takes the place of all before it, as with
+    `os.path.join`; so a parameter can be relative to the spec or not. References between the stages of a build stay, as the build itself resolves them.
 
     Raises:
         InvalidArgumentError: A step has given no version yet, or a placeholder has no value in this run.
@@ -197,11 +204,27 @@ class _Binder:
         if "${" not in text:
             return text
         whole = PLACEHOLDER.fullmatch(text)
-        if whole and field_name in _TYPED and not whole[1].startswith(_LATE):
+        if whole and field_name in _TYPED and not is_late(whole[1]):
             return lookup(whole[1], self.scope)
-        return PLACEHOLDER.sub(
-            lambda found: found[0] if found[1].startswith(_LATE) else _show(lookup(found[1], self.scope)), text
-        )
+        if field_name in _PATHS:
+            return self.path(text)
+        return PLACEHOLDER.sub(self.shown, text)
+
+    def shown(self, found: re.Match[str]) -> str:
+        return found[0] if is_late(found[1]) else _show(lookup(found[1], self.scope))
+
+    def path(self, text: str) -> str:
+        """A path with its placeholders replaced; a value that is absolute or a URL stands for all before it."""
+        path = ""
+        end = 0
+        for found in PLACEHOLDER.finditer(text):
+            path += text[end : found.start()]
+            value = self.shown(found)
+            whole = (os.path.isabs(value) or "://" in value) and path.endswith("/")
+            path = value if whole else path + value
+            end = found.end()
+        path += text[end:]
+        return path if "://" in path else os.path.normpath(path)
 
 
 def _show(value: JsonValue) -> str:
@@ -242,7 +265,7 @@ def placeholders_of(request: Request) -> frozenset[str]:
     """The names of all placeholders in a request, formats included, but those that a running transform fills in."""
     found: set[str] = set()
     _collect(request, found)
-    return frozenset(name for name in found if not name.startswith(_LATE))
+    return frozenset(name for name in found if not is_late(name))
 
 
 def _collect(value: object, found: set[str]) -> None:

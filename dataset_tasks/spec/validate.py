@@ -153,20 +153,14 @@ def _order(place: Path) -> tuple[tuple[bool, int, str], ...]:
 
 def _take_out(document: Document, place: Path) -> None:
     """Removes the deepest existing value on the way to the place, or what lacks a key that must be there."""
-    holder: Map | Seq | None = None
-    taken: str | int | None = None
-    here = document.root
-    for part in place:
-        if isinstance(here, Map) and isinstance(part, str) and part in here:
-            holder, taken = here, part
-            here = here[part]
-        elif isinstance(here, Seq) and isinstance(part, int) and part < len(here):
-            holder, taken = here, part
-            here = here[part]
-    if isinstance(holder, Map) and isinstance(taken, str):
-        del holder[taken]
-    elif isinstance(holder, Seq) and isinstance(taken, int):
-        holder.remove_item(taken)
+    way = list(document.steps(place))
+    if not way:
+        return
+    holder, part = way[-1]
+    if isinstance(holder, Seq):
+        holder.remove_item(int(part))
+    else:
+        del holder[str(part)]
 
 
 def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:
