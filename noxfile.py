@@ -90,4 +90,4 @@ def bench(session: nox.Session) -> None:
 def isolated(session: nox.Session, which: str) -> None:
     """The core without orchestrators, and each plug-in without the other."""
     session.install("--compile-bytecode", "-c", "constraints.txt", "-e", f".[{ISOLATED[which]}]")
-    session.run("pytest", "-q", "tests/isolated", env={"DATASET_TASKS_TEST_ENVIRONMENT": which})
+    session.run("pytest", "-q", f"tests/isolated/test_{which}_alone.py", env={"DATASET_TASKS_TEST_ENVIRONMENT": which})

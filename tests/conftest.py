@@ -62,6 +62,21 @@ def flights_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def flights_spec(flights_source: Path, tmp_path: Path) -> Path:
+    """The flights spec in a folder of its own beside a copy of the source files to edit: `../data/nycflights13`.
+
+    Its gate is lowered to a thousandth of the data.
+    """
+    from example_flows.demo.source import SPEC
+
+    shutil.copytree(flights_source, tmp_path / "data" / "nycflights13")
+    spec = tmp_path / "specs" / SPEC.name
+    spec.parent.mkdir()
+    spec.write_text(SPEC.read_text().replace("min_bytes: 25000000", "min_bytes: 25000"))
+    return spec
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by the folder they are in."""
     here = Path(__file__).parent

@@ -131,7 +131,8 @@ def task_instances(server: httpx.Client) -> list[JsonObject]:
 
 def show_tasks(out: Console, run: JsonObject, tasks: list[JsonObject]) -> None:
     """Prints tasks with their states."""
-    table = Table(title=f"DAG run {DAG}: {run['state']}", title_justify="left", title_style="")
+    out.print(f"\nDAG run {DAG}: {run['state']}")
+    table = Table()
     for column in ("task", "state", "seconds"):
         table.add_column(column, justify="right" if column == "seconds" else "left", no_wrap=True)
     for task in tasks:

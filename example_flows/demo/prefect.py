@@ -112,7 +112,8 @@ def query(server: httpx.Client, path: str, body: Mapping[str, object]) -> list[J
 
 def show_run(out: Console, run: JsonObject, tasks: list[JsonObject], made: list[JsonObject]) -> None:
     """Prints task runs with their states, and the artifacts."""
-    table = Table(title=f"Flow run {run['name']}: {run['state']['name']}", title_justify="left", title_style="")
+    out.print(f"\nFlow run {run['name']}: {run['state']['name']}")
+    table = Table()
     for column in ("task run", "state", "seconds"):
         table.add_column(column, justify="right" if column == "seconds" else "left", no_wrap=True)
     for task in tasks:

@@ -35,6 +35,7 @@ def show(session: Session, out: Console, *, published: str, made: Collection[str
     versions = session.catalog.versions()
     out.print()
     out.print(lineage(session, _newest(versions)))
+    out.print("\nVersions")
     out.print(table(versions, made))
     copy = session.run(GetCopy(ref=published))
     assert isinstance(copy, GetCopyResult)
@@ -57,7 +58,7 @@ def lineage(session: Session, versions: Collection[Version]) -> Tree:
 
 def table(versions: Collection[Version], made: Collection[str]) -> Table:
     """One row a version, in the order they were made."""
-    out = Table(title="Versions", title_justify="left", title_style="")
+    out = Table()
     for column, right in (("version", 0), ("files", 1), ("bytes", 1), ("new bytes stored", 1), ("state", 0), ("", 0)):
         out.add_column(column, justify="right" if right else "left", no_wrap=True)
     for version in versions:
