@@ -117,8 +117,9 @@ def to_text(path: bytes) -> str:
 
 
 def show(path: str | bytes) -> str:
-    r"""The path as it can stand in a message or a log: control characters, direction marks, line separators and bytes
-    that are not UTF-8 escaped, `\` doubled. Nothing in it can move a terminal's cursor or break a line.
+    r"""The path as it can stand in a message or a log: nothing in it can move a cursor or break a line.
+
+    Control characters, direction marks, line separators and bytes that are not UTF-8 are escaped, `\` is doubled.
 
     >>> print(show(b"a\nb\xff"))
     a\nb\xff
@@ -262,9 +263,12 @@ class DatasetPattern:
         """Whether the pattern means this dataset path."""
         if self._regex is None or path == self._literal:
             return True
-        if self._folder is not None and path.startswith(self._folder):
-            if self._recursive or b"/" not in path[len(self._folder) :]:
-                return True
+        if (
+            self._folder is not None
+            and path.startswith(self._folder)
+            and (self._recursive or b"/" not in path[len(self._folder) :])
+        ):
+            return True
         return self._regex.match(to_text(path)) is not None
 
     def span(self) -> tuple[bytes, bytes | None]:
