@@ -1,0 +1,114 @@
+"""Datasets as Airflow assets: `dataset://project/name`, with one event for each version that is published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias
+
+from dataset_tasks import model
+from dataset_tasks.ops.function_build import dataset_parts
+from dataset_tasks.ops.requests import PublishResult
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence
+    from urllib.parse import SplitResult
+
+    from airflow.sdk.definitions.context import Context
+
+#: How a task emits for a dataset that its DAG does not declare as an outlet, because its name is only known at run time.
+PUBLISHED = AssetAlias(name="dataset-tasks-published")
+
+
+def dataset_asset(dataset: str) -> Asset:
+    """The asset of a dataset, to schedule on or to declare as an outlet.
+
+    Name and URI are equal, as they are for `Asset("dataset://crm/orders")`: both ways give the same asset.
+
+    Args:
+        dataset: `project/name`; a selector after `@` is not part of the asset and is refused.
+
+    Raises:
+        InvalidArgumentError: The text is not `project/name`.
+
+    >>> dataset_asset("crm/orders").uri
+    'dataset://crm/orders'
+    """
+    project, name = dataset_parts(dataset)
+    uri = model.asset_uri(project, name)
+    return Asset(name=uri, uri=uri)
+
+
+def create_asset(*, dataset: str, extra: dict[str, Any] | None = None) -> Asset:  # Any: as in version_extra
+    """What Airflow's asset factory calls: `dataset_asset`, with extra."""
+    asset = dataset_asset(dataset)
+    asset.extra = dict(extra or {})
+    return asset
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Checks a `dataset://project/name` URI when an `Asset` is made of it.
+
+    Raises:
+        ValueError: It does not name a project and a dataset, or names more than that.
+    """
+    words = [uri.netloc, *uri.path.removeprefix("/").split("/")]
+    if len(words) < 2 or not all(model.is_dataset_word(word) for word in words) or uri.query:
+        raise ValueError(
+            f"{uri.geturl()!r} is not a dataset asset: expected dataset://project/name, "
+            "letters, digits and `._-` in each part"
+        )
+    return uri
+
+
+def version_extra(result: PublishResult) -> dict[str, Any]:  # Any: JSON; Airflow's own alias of it is another
+    """What an asset event says about the version: enough for a consumer to read exactly that one."""
+    return {
+        "version_id": result.version_id,
+        "version": result.version,
+        "content_hash": result.content_hash,
+        "files": result.files,
+        "bytes": result.bytes,
+        "parents": list(result.parents),
+        "catalog_id": result.catalog_id,
+    }
+
+
+def record_publish(result: PublishResult, outlets: MutableSequence[object], context: Context) -> None:
+    """Sees to it that the task's success emits one event for a version it published, and none otherwise.
+
+    A declared outlet emits on every success, so it is taken out of `outlets` (the running task's own) when nothing was
+    published; one that is not declared is reached through the alias `PUBLISHED`.
+    """
+    asset = dataset_asset(f"{result.project}/{result.name}")
+    declared = next((outlet for outlet in outlets if _same(outlet, asset)), None)
+    if result.unchanged:
+        outlets[:] = [outlet for outlet in outlets if not _same(outlet, asset)]
+    elif isinstance(declared, Asset):
+        context["outlet_events"][declared].extra = version_extra(result)
+    else:
+        outlets.append(PUBLISHED)
+        context["outlet_events"][PUBLISHED].add(asset, extra=version_extra(result))
+
+
+def triggering_versions(context: Context) -> dict[str, list[str]]:
+    """Which versions a run was triggered for: ids by `project/name`, oldest first, each once.
+
+    Airflow may start one run for several events, and emit one event more than once: a consumer that wants each version
+    walks the list. Empty where the run was not triggered by datasets.
+    """
+    found: dict[str, list[str]] = {}
+    for asset, events in (context.get("triggering_asset_events") or {}).items():
+        if not isinstance(asset, Asset) or not asset.uri.startswith("dataset://"):
+            continue  # an alias: its events are listed under their assets too
+        dataset = asset.uri.removeprefix("dataset://")
+        for event in sorted(events, key=lambda one: one.timestamp):
+            extra = event.extra or {}
+            version_id = extra.get("version_id") or (extra.get("payload") or {}).get("version_id")
+            if isinstance(version_id, str) and version_id not in found.get(dataset, ()):
+                found.setdefault(dataset, []).append(version_id)
+    return found
+
+
+def _same(outlet: object, asset: Asset) -> bool:
+    return isinstance(outlet, Asset) and outlet.uri == asset.uri

@@ -1,0 +1,66 @@
+"""What Airflow is told about this provider. Runs in every Airflow process, so it imports nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INTEGRATION = "Dataset tasks"
+
+
+def get_provider_info() -> dict[str, Any]:  # Any: the nested literals of Airflow's own schema
+    """The provider's description, as `provider_info.schema.json` of Airflow wants it."""
+    return {
+        "package-name": "dataset-tasks",
+        "name": _INTEGRATION,
+        "description": "Versioned datasets: operators, a decorator, assets, and DAGs compiled from lineage specs.",
+        "integrations": [{"integration-name": _INTEGRATION, "tags": ["software"]}],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider.hooks.dataset"]}],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [
+                    "airflow_provider.operators.draft",
+                    "airflow_provider.operators.version",
+                    "airflow_provider.operators.step",
+                ],
+            }
+        ],
+        "task-decorators": [{"name": "dataset", "class-name": "airflow_provider.decorators.dataset.dataset_task"}],
+        "asset-uris": [
+            {
+                "schemes": ["dataset"],
+                "handler": "airflow_provider.assets.sanitize_uri",
+                "factory": "airflow_provider.assets.create_asset",
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "dataset_tasks",
+                "hook-class-name": "airflow_provider.hooks.dataset.DatasetHook",
+                "hook-name": "Dataset catalog",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["host", "port", "schema"],
+                    "relabeling": {"login": "Catalog user", "password": "Catalog password"},
+                    "placeholders": {"login": "only if the URL has none", "password": "only if the URL has none"},
+                },
+                "conn-fields": {
+                    "catalog_url": _field(
+                        "Catalog URL", "Database of the catalog, such as postgresql+psycopg://db.example.org/datasets."
+                    ),
+                    "store_url": _field("Store URL", "Where bytes are kept: a folder, s3://, gs:// or azure://."),
+                    "cache_dir": _field("Cache folder", "Folder on the worker for verified copies of versions."),
+                    "catalog": {
+                        "label": "Catalog",
+                        "description": "'embedded' allows a SQLite catalog in a folder that all workers share "
+                        "(one machine). Without it a catalog URL is required.",
+                        "schema": {"type": ["string", "null"], "enum": ["server", "embedded"]},
+                    },
+                    "home": _field("Home folder", "Folder of the embedded catalog, store and cache."),
+                },
+            }
+        ],
+    }
+
+
+def _field(label: str, description: str) -> dict[str, Any]:  # Any: as above
+    return {"label": label, "description": description, "schema": {"type": ["string", "null"]}}

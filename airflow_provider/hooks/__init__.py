@@ -1,0 +1,1 @@
+"""The hook: one session for each catalog a worker process talks to."""

@@ -1,0 +1,37 @@
+"""One operator for each operation; their arguments are the fields of the operation's request."""
+
+from airflow_provider.operators.draft import (
+    DatasetAddOperator,
+    DatasetCheckOperator,
+    DatasetCreateOperator,
+    DatasetRemoveOperator,
+    DatasetSyncOperator,
+    DatasetTransformOperator,
+)
+from airflow_provider.operators.version import (
+    DatasetBuildOperator,
+    DatasetDeleteOperator,
+    DatasetFinalizeOperator,
+    DatasetGetOperator,
+    DatasetPublishOperator,
+    DatasetSquashOperator,
+    DatasetUploadOperator,
+    DatasetVerifyOperator,
+)
+
+__all__ = [
+    "DatasetAddOperator",
+    "DatasetBuildOperator",
+    "DatasetCheckOperator",
+    "DatasetCreateOperator",
+    "DatasetDeleteOperator",
+    "DatasetFinalizeOperator",
+    "DatasetGetOperator",
+    "DatasetPublishOperator",
+    "DatasetRemoveOperator",
+    "DatasetSquashOperator",
+    "DatasetSyncOperator",
+    "DatasetTransformOperator",
+    "DatasetUploadOperator",
+    "DatasetVerifyOperator",
+]
