@@ -1,0 +1,243 @@
+"""The index of a manifest: its segments, every object they need, and how that is stored.
+
+An index is a small Parquet file with a row for each segment; totals and objects stand as JSON in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_tasks.errors import IntegrityError
+from dataset_tasks.manifest.codec import HINT_DAMAGED, damaged
+from dataset_tasks.manifest.columns import binaries, digests, int32s, int64s, path_problem, show, strings
+from dataset_tasks.manifest.digest import LAYOUT, content_hash
+from dataset_tasks.manifest.segments import CUTS, PathRange, Segment
+from dataset_tasks.model import ObjectRef
+
+Raw: TypeAlias = bytes
+_METADATA_KEY = b"dataset-tasks.manifest"
+_SCHEMA = pa.schema(
+    [
+        pa.field("first", pa.binary(), nullable=False),
+        pa.field("last", pa.binary(), nullable=False),
+        pa.field("count", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("pending", pa.int32(), nullable=False),
+        pa.field("digest", pa.binary(32), nullable=False),
+        pa.field("pack", pa.string(), nullable=False),
+        pa.field("group", pa.int32(), nullable=False),
+        pa.field("chunks", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """A whole manifest without its entries: its segments in order and every object it needs.
+
+    Attributes:
+        segments: Sorted by path, not overlapping.
+        objects: Every pack and chunk that is referred to, by key: enough to read the version without a catalog.
+        files: How many entries, links included.
+        bytes: Sum of their sizes.
+        pending: How many files have no bytes in the store yet.
+        content_hash: Root over the segments' content digests, hex.
+    """
+
+    segments: tuple[Segment, ...]
+    objects: Mapping[str, ObjectRef] = field(default_factory=lambda: MappingProxyType({}))
+    files: int
+    bytes: int
+    pending: int
+    content_hash: str
+
+    @classmethod
+    def of(cls, segments: Iterable[Segment], objects: Mapping[str, ObjectRef]) -> Index:
+        """Makes the index of some segments, keeping of `objects` what they need.
+
+        Raises:
+            KeyError: A segment refers to an object that is not in `objects`.
+        """
+        listed = tuple(segments)
+        needed = sorted({key for segment in listed for key in (segment.pack, *segment.chunks)})
+        return cls(
+            segments=listed,
+            objects=MappingProxyType({key: objects[key] for key in needed}),
+            files=sum(segment.count for segment in listed),
+            bytes=sum(segment.bytes for segment in listed),
+            pending=sum(segment.pending for segment in listed),
+            content_hash=content_hash(segment.digest for segment in listed),
+        )
+
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """Keys of the packs that are referred to, sorted."""
+        return tuple(sorted({segment.pack for segment in self.segments}))
+
+    @property
+    def chunks(self) -> tuple[str, ...]:
+        """Keys of the chunks that are referred to, sorted."""
+        return tuple(sorted({key for segment in self.segments for key in segment.chunks}))
+
+    def locate(self, path: Raw) -> Segment | None:
+        """The only segment that may hold a path, found in logarithmic time."""
+        position = bisect_right(self.segments, path, key=lambda segment: segment.first) - 1
+        if position < 0 or self.segments[position].last < path:
+            return None
+        return self.segments[position]
+
+    def overlapping(self, span: PathRange) -> Sequence[Segment]:
+        """The segments that may hold paths of a range."""
+        start = bisect_left(self.segments, span.start, key=lambda segment: segment.last)
+        stop = len(self.segments)
+        if span.end is not None:
+            stop = bisect_left(self.segments, span.end, key=lambda segment: segment.first)
+        return self.segments[start : max(start, stop)]
+
+    def to_bytes(self) -> Raw:
+        """The index as it is stored."""
+        return _encode(self)
+
+    @classmethod
+    def from_bytes(cls, data: Raw, name: str = "index") -> Index:
+        """Reads a stored index.
+
+        Args:
+            data: What `to_bytes` gave.
+            name: How messages call the object: its key.
+
+        Raises:
+            IntegrityError: It can't be decoded, does not add up, or is of a layout this release does not know.
+        """
+        return _decode(data, name)
+
+
+EMPTY = Index.of((), {})
+"""The index of a manifest without entries."""
+
+
+def _encode(index: Index) -> bytes:
+    segments = index.segments
+    starts = int32s(accumulate((len(segment.chunks) for segment in segments), initial=0))
+    chunks = strings(list(chain.from_iterable(segment.chunks for segment in segments)))
+    columns = [
+        binaries([segment.first for segment in segments]),
+        binaries([segment.last for segment in segments]),
+        int32s(segment.count for segment in segments),
+        int64s(segment.bytes for segment in segments),
+        int32s(segment.pending for segment in segments),
+        digests([segment.digest for segment in segments]),
+        strings([segment.pack for segment in segments]),
+        int32s(segment.group for segment in segments),
+        pa.ListArray.from_arrays(starts, chunks, type=_SCHEMA.field("chunks").type),
+    ]
+    described = {
+        "layout": LAYOUT,
+        "files": index.files,
+        "bytes": index.bytes,
+        "pending": index.pending,
+        "content_hash": index.content_hash,
+        "objects": {ref.key: [ref.store_id, ref.size, ref.sha256] for ref in index.objects.values()},
+    }
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        _SCHEMA,
+        compression="zstd",
+        use_dictionary=["pack", "chunks.list.element"],
+        column_encoding={"first": "DELTA_BYTE_ARRAY", "last": "DELTA_BYTE_ARRAY"},
+        write_statistics=False,
+        store_schema=False,
+        write_page_checksum=True,
+    ) as writer:
+        writer.add_key_value_metadata({_METADATA_KEY: json.dumps(described, separators=(",", ":")).encode()})
+        writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _decode(data: bytes, name: str) -> Index:
+    what = f"manifest index {name!r}"
+    with damaged(what):
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        # Any: JSON as it comes; `_described` checks every value before it is used.
+        described: Any = json.loads((file.metadata.metadata or {})[_METADATA_KEY])
+        layout = described["layout"]
+    if layout != LAYOUT:
+        raise IntegrityError(
+            f"{what} has layout {layout!r}, expected {LAYOUT}",
+            hint="It was written by a newer release; upgrade dataset-tasks.",
+            kind="layout",
+        )
+    with damaged(what):
+        table = file.read(use_threads=False)
+        table.validate(full=True)
+        if not table.schema.remove_metadata().equals(_SCHEMA):
+            raise ValueError(f"unexpected columns {table.schema.names}")
+        index = Index(
+            segments=tuple(_segments(table)),
+            objects=MappingProxyType(
+                {
+                    str(key): ObjectRef(store_id=str(store_id), key=str(key), size=int(size), sha256=str(sha256))
+                    for key, (store_id, size, sha256) in described["objects"].items()
+                }
+            ),
+            files=int(described["files"]),
+            bytes=int(described["bytes"]),
+            pending=int(described["pending"]),
+            content_hash=str(described["content_hash"]),
+        )
+    problem = _problem(index)
+    if problem is not None:
+        raise IntegrityError(f"{what} does not add up: {problem}", hint=HINT_DAMAGED)
+    return index
+
+
+def _segments(table: pa.Table) -> Iterable[Segment]:
+    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        first, last, count, size, pending, digest, pack, group, chunks = row
+        yield Segment(
+            first=first,
+            last=last,
+            count=count,
+            bytes=size,
+            pending=pending,
+            digest=digest,
+            pack=pack,
+            group=group,
+            chunks=tuple(chunks),
+        )
+
+
+def _problem(index: Index) -> str | None:
+    """What contradicts itself in an index, if anything."""
+    for segment in index.segments:
+        if not (0 < segment.count <= CUTS.most and 0 <= segment.pending <= segment.count and segment.bytes >= 0):
+            return f"the segment from {show(segment.first)} has impossible counts"
+        ends = (segment.first,) if segment.count == 1 else (segment.first, segment.last)
+        if segment.count == 1 and segment.first != segment.last:
+            return f"the segment from {show(segment.first)} has one entry but two ends"
+        problem = path_problem(binaries(ends))
+        if problem is not None:
+            return problem
+    for before, after in pairwise(index.segments):
+        if before.last >= after.first:
+            return f"the segments from {show(before.first)} and from {show(after.first)} overlap"
+    needed = {key for segment in index.segments for key in (segment.pack, *segment.chunks)}
+    if needed != set(index.objects):
+        return f"objects {sorted(needed ^ set(index.objects))} are referred to and missing, or not referred to"
+    expected = Index.of(index.segments, index.objects)
+    for label in ("files", "bytes", "pending", "content_hash"):
+        found, wanted = getattr(index, label), getattr(expected, label)
+        if found != wanted:
+            return f"{label} is {found}, its segments give {wanted}"
+    return None
