@@ -32,7 +32,7 @@ with DAG(
 ):
     # `previous` starts the draft from the last version: the sync then stores only what changed.
     create_raw = DatasetCreateOperator(task_id="create_raw", project=PROJECT, name="raw", previous=True)
-    draft = create_raw.output["version_id"]
+    draft = create_raw.output  # results are references, too
     sync_raw = DatasetSyncOperator(task_id="sync_raw", ref=draft, path="{{ params.source }}", exclude=["weather.csv"])
     upload_raw = DatasetUploadOperator(task_id="upload_raw", ref=draft)
     finalize_raw = DatasetFinalizeOperator(task_id="finalize_raw", ref=draft)
@@ -43,20 +43,20 @@ with DAG(
         task_id="create_months",
         project=PROJECT,
         name="by_month",
-        inputs={"raw": finalize_raw.output["version_id"]},
+        inputs={"raw": finalize_raw.output},
         tags=["monthly"],
     )
-    months = create_months.output["version_id"]
+    months = create_months.output
     transform = DatasetTransformOperator(
         task_id="transform_months", ref=months, call="example_flows.transforms.flights:by_month"
     )
     check = DatasetCheckOperator(task_id="check_months", ref=months, min_files=12, max_files=12)
     upload = DatasetUploadOperator(task_id="upload_months", ref=months)
     finalize = DatasetFinalizeOperator(task_id="finalize_months", ref=months)
-    verify = DatasetVerifyOperator(task_id="verify_months", ref=finalize.output["version_id"], quarantine=True)
+    verify = DatasetVerifyOperator(task_id="verify_months", ref=finalize.output, quarantine=True)
     publish = DatasetPublishOperator(
         task_id="publish_months",
-        ref=finalize.output["version_id"],
+        ref=finalize.output,
         alias="prod",
         outlets=[dataset_asset(f"{PROJECT}/by_month")],
     )

@@ -32,13 +32,13 @@ def flights_taskflow() -> None:
             shutil.copyfile(file, output / file.name)
         return {"files": len(files)}
 
-    source = raw("{{ params.source }}")
+    source = raw(source="{{ params.source }}")
 
     @task.dataset(f"{PROJECT}/by_month", inputs={"raw": source})
     def by_month(inputs: Mapping[str, Path], output: Path) -> dict[str, int]:
         return flights.by_month(inputs, output)
 
-    @task.dataset(f"{PROJECT}/delays", inputs={"by_month": by_month(), "weather": source}, publish=True, alias="prod")
+    @task.dataset(f"{PROJECT}/delays", inputs={"by_month": by_month(), "weather": source}, alias="prod")
     def delays(inputs: Mapping[str, Path], output: Path, late: int) -> dict[str, float]:
         return flights.delays(inputs, output, late=late)
 
