@@ -85,7 +85,7 @@ def extract(
         StorageError: The disk is full or fails, or the store does not answer.
     """
     with Target(target, read_only=read_only) as folder:
-        extraction = _Extraction(folder, open_chunk, workers, task)
+        extraction = _Extraction(folder, open_chunk, workers, task, look=written is not None)
         twins = None if folder.tells_apart() else Twins()
         try:
             for table in entries:
@@ -125,11 +125,14 @@ class _Run(NamedTuple):
 
 
 class _Extraction:
-    def __init__(self, folder: Target, open_chunk: OpenChunk, workers: int | None, task: Task | None) -> None:
+    def __init__(
+        self, folder: Target, open_chunk: OpenChunk, workers: int | None, task: Task | None, *, look: bool
+    ) -> None:
         self.files = self.bytes = self.linked = 0
         self._folder = folder
         self._open_chunk = open_chunk
         self._workers = workers
+        self._look = look
         self._task = task
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -229,7 +232,7 @@ class _Extraction:
     def _extract_small(self, chunk: RangedReader, run: _Run, rows: _Rows, stats: list[os.stat_result | None]) -> None:
         data = memoryview(chunk.pread(run.start, run.length))
         files = size = 0
-        write = self._folder.write
+        write, look = self._folder.write, self._look
         paths, sizes, hashes, offsets, stored, methods = (
             rows.path,
             rows.size,
@@ -247,7 +250,7 @@ class _Extraction:
                 with self._lock:
                     self._damage[paths[row]] = error.message
                 continue
-            stats[row] = write(paths[row], content)
+            stats[row] = write(paths[row], content, look=look)
             files += 1
             size += sizes[row]
         self._count(files, size)

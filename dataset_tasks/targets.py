@@ -68,22 +68,24 @@ class Target:
             root, self._root = self._root, -1
             os.close(root)
 
-    def write(self, path: bytes, data: Buffer) -> os.stat_result:
-        """Makes a file with these bytes.
+    def write(self, path: bytes, data: Buffer, *, look: bool = True) -> os.stat_result | None:
+        """Makes a file with these bytes, and looks at it unless told not to: the call of which there are millions.
 
         Raises:
             TargetError: The name is taken, or can't be made here.
             StorageError: The disk is full or fails.
         """
         folder, _, name = path.rpartition(b"/")
-        with _explained(self.path, path):
+        try:
             fd = os.open(name, _NEW_FILE, self._file_mode, dir_fd=self._folder(folder))
             try:
                 if data:
                     write_all(fd, data)
-                return os.fstat(fd)
+                return os.fstat(fd) if look else None
             finally:
                 os.close(fd)
+        except OSError as error:
+            raise target_error(error, self.path, path) from error
 
     def write_pieces(self, path: bytes, pieces: Iterator[Buffer]) -> os.stat_result:
         """Makes a file of what the pieces hold together; when they, or the disk, fail there is no file.
