@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset_tasks.errors import IntegrityError, ObjectMissingError, StateError, TargetError
-from dataset_tasks.filesystem import AnyPath, shown
+from dataset_tasks.filesystem import AnyPath, Buffer, shown
 from dataset_tasks.members import Member, RangedReader, member_pieces, unpack
 from dataset_tasks.paths import first_fault, show, to_text
 from dataset_tasks.progress import Task
@@ -98,6 +99,65 @@ def extract(
         return Copied(files=extraction.files, bytes=extraction.bytes, linked=extraction.linked)
 
 
+def examine(
+    entries: Iterable[Table], open_chunk: OpenChunk, *, workers: int | None = None, task: Task | None = None
+) -> dict[bytes, str]:
+    """Reads every file of entries from its chunk and verifies it, writing nothing.
+
+    Links, whose bytes are not stored, are passed over.
+
+    Args:
+        entries: As for `extract`.
+        open_chunk: As for `extract`.
+        workers: As for `extract`.
+        task: As for `extract`.
+
+    Returns:
+        Path and what is wrong with it, of every file whose bytes are missing or not what they should be.
+
+    Raises:
+        StateError: An entry is pending.
+        StorageError: The store does not answer.
+    """
+    extraction = _Extraction(_Nowhere(), open_chunk, workers, task, look=False)
+    try:
+        for table in entries:
+            stored = table.filter(pc.is_null(table.column("link")))
+            extraction.add(stored, None, None, None)
+    finally:
+        extraction.close()
+    return extraction.damage
+
+
+class _Place(Protocol):
+    """Where files go."""
+
+    @property
+    def path(self) -> str: ...
+
+    def link(self, source: bytes, path: bytes) -> os.stat_result | None: ...
+
+    def write(self, path: bytes, data: Buffer, *, look: bool = True) -> os.stat_result | None: ...
+
+    def write_pieces(self, path: bytes, pieces: Iterator[Buffer]) -> os.stat_result | None: ...
+
+
+class _Nowhere:
+    """Takes files and keeps nothing."""
+
+    path = "nowhere"
+
+    def link(self, source: bytes, path: bytes) -> None:
+        raise AssertionError("nothing is reused where nothing is written")
+
+    def write(self, path: bytes, data: Buffer, *, look: bool = True) -> None:
+        pass
+
+    def write_pieces(self, path: bytes, pieces: Iterator[Buffer]) -> None:
+        for _ in pieces:
+            pass
+
+
 class _Rows(NamedTuple):
     """The columns of a table as Python lists: faster than objects, and than looking at each value in Arrow."""
 
@@ -126,7 +186,7 @@ class _Run(NamedTuple):
 
 class _Extraction:
     def __init__(
-        self, folder: Target, open_chunk: OpenChunk, workers: int | None, task: Task | None, *, look: bool
+        self, folder: _Place, open_chunk: OpenChunk, workers: int | None, task: Task | None, *, look: bool
     ) -> None:
         self.files = self.bytes = self.linked = 0
         self._folder = folder
@@ -137,7 +197,7 @@ class _Extraction:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._chunks: dict[str, RangedReader] = {}
-        self._damage: dict[bytes, str] = {}
+        self.damage: dict[bytes, str] = {}
 
     def add(self, table: Table, reuse: Reuse | None, written: Written | None, twins: Twins | None) -> None:
         """Writes the files of one table."""
@@ -153,7 +213,7 @@ class _Extraction:
         if reuse is not None:
             todo = self._link(rows, reuse(table), stats)
         self._do(list(_runs(rows, todo)), rows, stats)
-        if written is not None and not self._damage:
+        if written is not None and not self.damage:
             written(table, [found for found in stats if found is not None])
 
     def close(self) -> None:
@@ -163,13 +223,13 @@ class _Extraction:
 
     def raise_damage(self) -> None:
         """Raises what was found damaged, all of it at once."""
-        if not self._damage:
+        if not self.damage:
             return
-        paths = sorted(self._damage)
+        paths = sorted(self.damage)
         if len(paths) == 1:
-            message = self._damage[paths[0]]
+            message = self.damage[paths[0]]
         else:
-            lines = [f"- {self._damage[path]}" for path in paths[:_MOST_SHOWN]]
+            lines = [f"- {self.damage[path]}" for path in paths[:_MOST_SHOWN]]
             more = [f"- and {len(paths) - _MOST_SHOWN} more"] if len(paths) > _MOST_SHOWN else []
             message = "\n".join([f"{len(paths)} files are damaged in the store:", *lines, *more])
         raise IntegrityError(
@@ -227,7 +287,7 @@ class _Extraction:
                 for row in run.rows:
                     path = rows.path[row]
                     about = str(error.message) if show(path) in error.message else f"{show(path)}: {error.message}"
-                    self._damage[path] = about
+                    self.damage[path] = about
 
     def _extract_small(self, chunk: RangedReader, run: _Run, rows: _Rows, stats: list[os.stat_result | None]) -> None:
         data = memoryview(chunk.pread(run.start, run.length))
@@ -248,7 +308,7 @@ class _Extraction:
                 content = unpack(packed, paths[row], sizes[row], hashes[row], methods[row])
             except IntegrityError as error:
                 with self._lock:
-                    self._damage[paths[row]] = error.message
+                    self.damage[paths[row]] = error.message
                 continue
             stats[row] = write(paths[row], content, look=look)
             files += 1

@@ -13,7 +13,7 @@ from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue, Version
-from dataset_tasks.objects import Objects
+from dataset_tasks.objects import Objects, Ranges
 from dataset_tasks.progress import SILENT, Progress
 from dataset_tasks.settings import Settings
 from dataset_tasks.store import Store, open_store
@@ -125,6 +125,10 @@ class Session:
 
         index = Index.from_bytes(self.objects.read(version.index)) if version.index else EMPTY
         return Manifest(index, self.objects.read)
+
+    def chunk_opener(self, manifest: Manifest) -> Callable[[str], Ranges]:
+        """Opens the chunks of a manifest by key, for ranged reads."""
+        return lambda key: self.objects.ranges(manifest.index.objects[key])
 
     def run(
         self,

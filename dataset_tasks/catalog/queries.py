@@ -253,13 +253,15 @@ class Queries:
         """What the operation key was used for, when it was."""
         return self.db.read(lambda connection: recorded(connection, key))
 
-    def objects_of(self, version_id: str, kind: str) -> list[StoredObject]:
-        """The objects of one kind that were written for a version, oldest first."""
+    def objects_of(self, version_id: str, kind: str | None = None) -> list[StoredObject]:
+        """The objects that were written for a version, of one kind or of all, oldest first."""
         query = (
             sa.select(t.objects)
-            .where((t.objects.c.version_id == version_id) & (t.objects.c.kind == kind))
+            .where(t.objects.c.version_id == version_id)
             .order_by(t.objects.c.created, t.objects.c.key)
         )
+        if kind is not None:
+            query = query.where(t.objects.c.kind == kind)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
         return [StoredObject(**{k: row[k] for k in StoredObject.__slots__}) for row in rows]
 

@@ -73,10 +73,18 @@ class Registry(Writes):
         self.db.write(work, landed=lambda _connection: None)
 
     def forget_objects(self, keys: Collection[str]) -> None:
-        """Takes away the rows of objects that surely never became part of a version."""
-        where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state == "writing")
+        """Takes away the rows of objects whose bytes are gone; those that a version needs stay."""
+        where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state != "live")
         self.db.write(
             lambda connection: bool(connection.execute(sa.delete(t.objects).where(where))),
+            landed=lambda _connection: None,
+        )
+
+    def condemn(self, keys: Collection[str]) -> None:
+        """Marks live objects that no manifest refers to any more; their bytes may go from now on."""
+        where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state == "live")
+        self.db.write(
+            lambda connection: bool(connection.execute(sa.update(t.objects).where(where).values(state="condemned"))),
             landed=lambda _connection: None,
         )
 
@@ -91,7 +99,9 @@ class Registry(Writes):
     def _settle_objects(self, connection: Connection, content: Content, version_id: str) -> None:
         if content.objects:
             done = connection.execute(
-                sa.update(t.objects).where(t.objects.c.key.in_(content.objects)).values(state="live")
+                sa.update(t.objects)
+                .where(t.objects.c.key.in_(content.objects))
+                .values(state="live", version_id=version_id)
             ).rowcount
             if done != len(content.objects):
                 raise ConflictError(

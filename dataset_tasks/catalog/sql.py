@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,7 +28,7 @@ from dataset_tasks.catalog.writes import (
     set_tags,
 )
 from dataset_tasks.errors import AlreadyExistsError, CatalogError, StateError
-from dataset_tasks.model import State, Version
+from dataset_tasks.model import JsonValue, State, Version
 
 
 class Catalog(Registry, Labels):
@@ -190,7 +190,7 @@ class Catalog(Registry, Labels):
 
         return self._write(work, record)
 
-    def finalize(self, version: Version, record: Record) -> Version:
+    def finalize(self, version: Version, record: Record, *, fingerprint: str = "", new_bytes: int = 0) -> Version:
         """Makes a draft final and writes its event.
 
         Raises:
@@ -200,7 +200,13 @@ class Catalog(Registry, Labels):
 
         def work(connection: Connection) -> str:
             sequence = advance(connection)
-            values = {"state": State.COMPLETED, "finalized": self._now(), "pending_object": None}
+            values = {
+                "state": State.COMPLETED,
+                "finalized": self._now(),
+                "pending_object": None,
+                "new_bytes": new_bytes,
+            }
+            values |= {"fingerprint": fingerprint} if fingerprint else {}
             self._move(connection, version, State.IN_PROGRESS, values)
             now = self._one(connection, version.id)
             insert_event(connection, sequence, "finalized", now, self._now(), snapshot(now))
@@ -228,8 +234,10 @@ class Catalog(Registry, Labels):
 
         return self._write(work, record)
 
-    def drop(self, version: Version, record: Record) -> Version:
+    def drop(self, version: Version, record: Record, *, origin: Mapping[str, JsonValue] | None = None) -> Version:
         """Gives up a draft: its number is free again, its objects are left to gc.
+
+        `origin` is added to what is known of where the draft came from.
 
         Raises:
             ConflictError: Another writer moved it.
@@ -237,7 +245,12 @@ class Catalog(Registry, Labels):
         """
 
         def work(connection: Connection) -> str:
-            self._move(connection, version, State.IN_PROGRESS, {"state": State.ABORTED})
+            self._move(
+                connection,
+                version,
+                State.IN_PROGRESS,
+                {"state": State.ABORTED, "origin": dump({**version.origin, **(origin or {})})},
+            )
             return version.id
 
         return self._write(work, record)

@@ -65,6 +65,8 @@ class Content:
     content_hash: str
     new_bytes: int = 0
     store_id: str | None = None
+    fingerprint: str | None = None
+    origin: Mapping[str, JsonValue] | None = None
     objects: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
@@ -153,7 +155,9 @@ def content_columns(content: Content) -> dict[str, object]:
         "content_hash": content.content_hash,
         "new_bytes": content.new_bytes,
     }
-    return columns | ({"store_id": content.store_id} if content.store_id else {})
+    optional = {"store_id": content.store_id, "fingerprint": content.fingerprint}
+    columns |= {name: value for name, value in optional.items() if value is not None}
+    return columns | ({"origin": dump(content.origin)} if content.origin is not None else {})
 
 
 def advance(connection: Connection) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin
@@ -458,6 +458,34 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
 )
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound=Request)
+
+
+def with_versions(request: _R, versions: Mapping[str, str]) -> _R:
+    """The request with each reference `step:<id>` replaced by the version that the step gave, where it is known."""
+
+    def change(text: str) -> str:
+        return versions.get(text[5:], text) if text.startswith("step:") else text
+
+    changed: _R = rewritten(request, change)
+    return changed
+
+
+def rewritten(value: Any, change: Callable[[str], JsonValue]) -> Any:  # Any: whatever the fields of requests hold
+    """The value with `change` applied to every text in it; the same object where nothing changed."""
+    match value:
+        case str():
+            return change(value)
+        case tuple() | list():
+            items = [rewritten(item, change) for item in value]
+            return type(value)(items) if any(a is not b for a, b in zip(items, value, strict=True)) else value
+        case Mapping():
+            return {key: rewritten(item, change) for key, item in value.items()}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    held = {spec.name: getattr(value, spec.name) for spec in dataclasses.fields(value)}
+    new = {name: rewritten(item, change) for name, item in held.items()}
+    return dataclasses.replace(value, **{name: item for name, item in new.items() if item is not held[name]})
 
 
 def to_json(value: Request | Result) -> dict[str, JsonValue]:

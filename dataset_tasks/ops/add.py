@@ -1,0 +1,107 @@
+"""add: takes files of a folder into a draft. Their bytes are hashed now and stored by upload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from typing import TypeVar
+
+from dataset_tasks.manifest import Manifest, PathRange
+from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.ops.content import Comparer, Edit, commit_edit
+from dataset_tasks.ops.context import Context, about, draft
+from dataset_tasks.ops.requests import AddFiles, AddFilesResult, OnError, Request, Result
+from dataset_tasks.scan import Scan, Source
+from dataset_tasks.statcache import StatCache
+
+R = TypeVar("R", bound=Result)
+
+
+def run(context: Context, request: AddFiles) -> AddFilesResult:
+    """Adds a file or folder.
+
+    Raises:
+        InvalidArgumentError: The base folder is not above the path, or a pattern or `dataset_path` is no good.
+        SourceError: Files can't be read, changed meanwhile, or have names no dataset path can hold; all are named.
+        StateError: The version is no draft.
+    """
+    skipped: tuple[str, ...] = ()
+
+    def result(version: Version, edit: Edit) -> AddFilesResult:
+        return AddFilesResult(
+            **about(version),
+            added=edit.added,
+            modified=edit.modified,
+            skipped=skipped,
+            files=edit.files,
+            bytes=edit.bytes,
+        )
+
+    version = draft(context, request.ref)
+    source = _source(request)
+    edit, skipped = scanned(
+        context, version, context.session.manifest(version), source, request.on_error, request.max_workers
+    )
+    return result(commit_edit(context, request, version, edit, lambda now: result(now, edit)), edit)
+
+
+def add_folder(
+    context: Context,
+    adding: AddFiles,
+    *,
+    request: Request,
+    result: Callable[[Version, Edit], R],
+    fingerprint: str,
+    origin: Mapping[str, JsonValue],
+) -> R:
+    """As `run`, inside another operation, which also sets fingerprint and origin of the draft."""
+    version = draft(context, adding.ref)
+    edit, _ = scanned(context, version, context.session.manifest(version), _source(adding), "raise", None, cached=False)
+    now = commit_edit(
+        context,
+        request,
+        version,
+        edit,
+        lambda moved: result(moved, edit),
+        fingerprint=fingerprint,
+        origin=origin,
+    )
+    return result(now, edit)
+
+
+def scanned(
+    context: Context,
+    version: Version,
+    base: Manifest,
+    source: Source,
+    on_error: OnError = "raise",
+    max_workers: int | None = None,
+    *,
+    within: PathRange | None = None,
+    cached: bool = True,
+) -> tuple[Edit, tuple[str, ...]]:
+    """Scans a source and compares it with a manifest: the edit, and the sources that were left out."""
+    comparer = Comparer(base, within)
+    cache = StatCache(context.session.settings.cache_dir) if cached else nullcontext()
+    with cache as known, context.progress.task(f"{version.dataset}: scan") as task:
+        scan = Scan(source, on_error=on_error, max_workers=max_workers, cache=known, task=task)
+        for batch in scan:
+            comparer.add(batch)
+    _tell(context, (*scan.notes, *map(str, scan.skipped)))
+    return comparer.finish(), tuple(map(str, scan.skipped))
+
+
+def _source(request: AddFiles) -> Source:
+    return Source.locate(
+        request.path,
+        wildcard=request.wildcard,
+        exclude=request.exclude,
+        local_base_folder=request.local_base_folder,
+        dataset_path=request.dataset_path,
+        recursive=request.recursive,
+    )
+
+
+def _tell(context: Context, lines: Iterable[str]) -> None:
+    for line in lines:
+        context.progress.note(line)

@@ -1,0 +1,117 @@
+"""build: makes the next version of a dataset in one go, or finds that there is nothing new to make."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dataset_tasks.errors import DatasetError, InvalidArgumentError
+from dataset_tasks.manifest import diff
+from dataset_tasks.model import State, Version
+from dataset_tasks.ops import scratch, unchanged
+from dataset_tasks.ops.context import Context, about
+from dataset_tasks.ops.requests import (
+    Build,
+    BuildResult,
+    CheckResult,
+    Create,
+    Delete,
+    Request,
+    Result,
+    Stage,
+    with_versions,
+)
+from dataset_tasks.ops.run import run as run_request
+
+_log = logging.getLogger("dataset_tasks")
+
+
+def run(context: Context, request: Build) -> BuildResult:
+    """Runs the stages in order. A failure, an interrupt too, drops the draft and is raised again.
+
+    Killed and run again with the same key, it goes on with the draft; with another, it begins a new one.
+
+    Raises:
+        InvalidArgumentError: The first stage does not create a draft.
+        DatasetError: Whatever a stage raises.
+    """
+    first, *rest = request.stages or (None,)
+    if first is None or not isinstance(first.request, Create):
+        raise InvalidArgumentError("a build begins with a create", hint="Put a create request first.")
+    draft_id = _stage(context, first, {}).version_id
+    try:
+        return _fill(context, first, rest, draft_id)
+    except BaseException:
+        _drop(context, draft_id)
+        raise
+
+
+def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> BuildResult:
+    catalog = context.session.catalog
+    draft = catalog.version(draft_id)
+    before = catalog.previous(draft.project, draft.name, draft.partition)
+    versions = {first.id: draft_id}
+    notes: list[str] = []
+    for stage in rest:
+        result = _stage(context, stage, versions)
+        versions[stage.id] = result.version_id
+        if result.unchanged:
+            standing = catalog.version(result.version_id)
+            scratch.clear(context.session, draft)
+            return replace(_result(standing), unchanged=True, why=result.why, notes=tuple(notes))
+        if isinstance(result, CheckResult):
+            notes += [*result.findings, *result.notes]
+    scratch.clear(context.session, draft)
+    made = catalog.version(versions[rest[-1].id] if rest else draft_id)
+    return replace(_compared(context, made, before), notes=tuple(notes))
+
+
+def _stage(context: Context, stage: Stage, versions: Mapping[str, str]) -> Result:
+    part = context.part(stage.id)
+    request: Request = with_versions(stage.request, versions)
+    return run_request(
+        context.session,
+        request,
+        key=part.key,
+        origin=context.origin,
+        progress=context.progress,
+        functions=context.functions,
+    )
+
+
+def _compared(context: Context, made: Version, before: Version | None) -> BuildResult:
+    if before is None or before.id == made.id:
+        return replace(_result(made), added=made.files, why="first version")
+    changed = diff(context.session.manifest(before), context.session.manifest(made))
+    counts = len(changed.added), len(changed.modified), len(changed.removed)
+    changes = "files +{} ~{} -{}".format(*counts)
+    why = "; ".join([*unchanged.reasons(context.session, before, unchanged.parts_of(made)), changes])
+    return replace(_result(made), why=why, added=counts[0], modified=counts[1], removed=counts[2])
+
+
+def _result(version: Version) -> BuildResult:
+    return BuildResult(
+        **about(version),
+        files=version.files,
+        bytes=version.bytes,
+        new_bytes=version.new_bytes,
+        content_hash=version.content_hash,
+        parents=version.parents,
+    )
+
+
+def _drop(context: Context, draft_id: str) -> None:
+    """Gives up the draft; when even that fails, the first error is the one to be told."""
+    try:
+        if context.session.catalog.version(draft_id).state is State.IN_PROGRESS:
+            run_request(
+                context.session,
+                Delete(ref=draft_id),
+                key=None,
+                origin=context.origin,
+                progress=context.progress,
+                functions={},
+            )
+    except DatasetError as error:
+        _log.warning("the draft %s could not be dropped: %s", draft_id, error)

@@ -1,0 +1,246 @@
+"""How the content of a draft is changed: an edit is laid over the head, stored, and committed by compare-and-set.
+
+Bytes first: packs, then the index, then one move of the version's row. When another writer was faster, the same edit is
+laid over what that one left.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset_tasks.catalog.writes import Content
+from dataset_tasks.errors import ConflictError, StateError
+from dataset_tasks.manifest import Built, Index, Manifest, PathRange, apply, merge
+from dataset_tasks.manifest.columns import binaries, digests, entries, flat, int64s
+from dataset_tasks.model import JsonValue, ObjectRef, Version
+from dataset_tasks.objects import new_key
+from dataset_tasks.ops.context import Context, require_draft
+from dataset_tasks.ops.requests import Request, Result
+from dataset_tasks.pending import Encoder, overlay, table
+from dataset_tasks.scan import Batch
+
+_TRIES = 12
+_DELTA_SCHEMA = pa.schema([("path", pa.binary()), ("size", pa.int64()), ("hash", pa.binary(32))])
+
+
+@dataclass(slots=True)
+class Edit:
+    """Changes to the content of a draft, independent of the state they are laid over.
+
+    `upserts` are sorted tables of path, size and hash of files yet to be stored; `removals` sorted paths. `added` and
+    `modified` count against the state in which the edit was made.
+    """
+
+    upserts: list[pa.Table] = field(default_factory=list)
+    removals: list[bytes | PathRange] = field(default_factory=list)
+    pending: Encoder | None = None
+    added: int = 0
+    modified: int = 0
+    removed: int = 0
+    files: int = 0
+    bytes: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not self.upserts and not self.removals
+
+    def entries(self, owner: str) -> Iterator[pa.Table]:
+        """The upserts as entries that this version brings."""
+        for part in self.upserts:
+            yield entries_of(part, owner)
+
+
+def entries_of(part: pa.Table, owner: str) -> pa.Table:
+    """Pending entries from a table of path, size and hash."""
+    return entries(
+        paths=part["path"].to_pylist(), sizes=part["size"].to_pylist(), hashes=part["hash"].to_pylist(), owner=owner
+    )
+
+
+class Comparer:
+    """Compares scanned files with a manifest as they come and collects the edit that makes them equal.
+
+    With `within`, what the manifest has in that range and the scan does not bring is removed.
+    """
+
+    def __init__(self, base: Manifest, within: PathRange | None = None) -> None:
+        self.edit = Edit()
+        self._base = base
+        self._within = within
+        self._seen_to = within.start if within is not None else b""
+
+    def add(self, batch: Batch) -> None:
+        """Takes the next files, which come after all before."""
+        end = batch.path[-1] + b"\0"
+        start = self._seen_to if self._within is not None else batch.path[0]
+        base = self._base.to_table(("path", "size", "hash"), within=PathRange(start, end))
+        self._seen_to = end
+        self.edit.files += len(batch)
+        self.edit.bytes += sum(batch.size)
+        new = pa.Table.from_arrays(
+            [binaries(batch.path), int64s(batch.size), digests(batch.hash)], schema=_DELTA_SCHEMA
+        )
+        paths = flat(new["path"])
+        at = pc.index_in(paths, value_set=flat(base["path"]))
+        same = pc.equal(flat(base["hash"]).take(at), flat(new["hash"]))
+        changed = pc.or_kleene(pc.is_null(at), pc.invert(same))
+        upserts = new.filter(changed)
+        if len(upserts):
+            self.edit.upserts.append(upserts)
+            self.edit.pending = self.edit.pending or Encoder()
+            self.edit.pending.add(table(batch).filter(changed))
+            self.edit.added += at.null_count
+            self.edit.modified += len(upserts) - at.null_count
+        if self._within is not None and len(base):
+            gone = pc.invert(pc.is_in(flat(base["path"]), value_set=paths))
+            self._remove(base.filter(gone)["path"].to_pylist())
+
+    def finish(self) -> Edit:
+        """The whole edit, once everything was taken."""
+        if self._within is not None:
+            rest = PathRange(self._seen_to, self._within.end)
+            for left in self._base.batches(("path",), within=rest):
+                self._remove(left["path"].to_pylist())
+        return self.edit
+
+    def _remove(self, paths: Sequence[bytes]) -> None:
+        self.edit.removals.extend(paths)
+        self.edit.removed += len(paths)
+
+
+def commit_edit(
+    context: Context,
+    request: Request,
+    version: Version,
+    edit: Edit,
+    result: Callable[[Version], Result],
+    *,
+    fingerprint: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Version:
+    """Lays an edit over the head of a draft and commits; an edit that changes nothing costs no write.
+
+    Raises:
+        InvalidArgumentError: A path would be both a file and a folder.
+        ConflictError: Other writers were faster, again and again.
+        StateError: The version is no draft any more.
+    """
+    if edit.is_empty and fingerprint is None:
+        return version
+    fresh = edit.pending.finish() if edit.pending is not None else None
+
+    def built(head: Version, manifest: Manifest) -> Change:
+        made = apply(
+            manifest,
+            edit.entries(version.id),
+            edit.removals,
+            new_key=lambda: new_key("pack"),
+            store_id=head.store_id,
+        )
+        old = context.session.objects.read(head.pending_object) if head.pending_object and fresh else None
+        return Change(built=made, pending=overlay(old, fresh) if fresh else None)
+
+    return commit(context, request, version, built, result, fingerprint=fingerprint, origin=origin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A new head that is not stored yet. `pending` replaces the list of pending files; None keeps the one there is.
+
+    `objects` are chunks that become live with it.
+    """
+
+    built: Built
+    pending: bytes | None = None
+    objects: tuple[str, ...] = ()
+
+
+def commit(
+    context: Context,
+    request: Request,
+    version: Version,
+    change: Callable[[Version, Manifest], Change],
+    result: Callable[[Version], Result],
+    *,
+    store_id: str | None = None,
+    fingerprint: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Version:
+    """Stores what `change` makes of the head and moves the draft to it; made again when another writer was faster.
+
+    Raises:
+        ConflictError: Other writers were faster, again and again.
+        StateError: The version is no draft any more.
+    """
+    session = context.session
+    record = context.record(request, result)
+    head = version
+    for left in reversed(range(_TRIES)):
+        made = change(head, session.manifest(head))
+        refs = _store(context, head, made)
+        content = replace(_content(head, made, refs, fingerprint, origin), store_id=store_id)
+        try:
+            return session.catalog.commit_content(head, content, record)
+        except (ConflictError, StateError) as error:
+            session.objects.discard((ref.store_id, ref.key) for ref in refs)
+            if not left or isinstance(error, StateError):
+                raise
+        time.sleep(random.uniform(0, 0.02 * (_TRIES - left)))  # noqa: S311  # jitter, no secret
+        head = session.catalog.version(version.id)
+        require_draft(head)
+    raise AssertionError("the last try returns or raises")
+
+
+def _store(context: Context, head: Version, change: Change) -> list[ObjectRef]:
+    parts = list(change.built.packs)
+    parts.append((new_key("index"), change.built.index.to_bytes()))
+    if change.pending is not None and change.built.index.pending:
+        parts.append((new_key("pending"), change.pending))
+    return context.session.objects.put_all(head.id, head.store_id, parts)
+
+
+def _content(
+    head: Version,
+    change: Change,
+    refs: Sequence[ObjectRef],
+    fingerprint: str | None,
+    origin: Mapping[str, JsonValue] | None,
+) -> Content:
+    index = change.built.index
+    by_kind = {ref.key.partition("/")[0]: ref for ref in refs}
+    return Content(
+        index=by_kind["indexes"],
+        pending=index.pending,
+        pending_object=by_kind.get("pending", head.pending_object) if index.pending else None,
+        files=index.files,
+        bytes=index.bytes,
+        content_hash=index.content_hash,
+        fingerprint=fingerprint,
+        origin=origin,
+        objects=(*(ref.key for ref in refs), *change.objects),
+    )
+
+
+def merged(context: Context, parents: Sequence[Version], store_id: str) -> Content:
+    """The content of several versions as one, the last wins; stored as the start of a draft that is yet to be made."""
+    session = context.session
+    manifests = [session.manifest(parent) for parent in parents]
+    built = merge(manifests, new_key=lambda: new_key("pack"), store_id=store_id)
+    refs = session.objects.put_all("", store_id, [*built.packs, (new_key("index"), built.index.to_bytes())])
+    index: Index = built.index
+    return Content(
+        index=refs[-1],
+        pending=0,
+        pending_object=None,
+        files=index.files,
+        bytes=index.bytes,
+        content_hash=index.content_hash,
+        objects=tuple(ref.key for ref in refs),
+    )

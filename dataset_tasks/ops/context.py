@@ -1,0 +1,111 @@
+"""What every operation works with, and the few things that all of them do alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from dataset_tasks.catalog.rows import dump
+from dataset_tasks.catalog.writes import Record
+from dataset_tasks.errors import StateError
+from dataset_tasks.model import JsonValue, State, Version
+from dataset_tasks.ops.requests import Request, Result, to_json
+from dataset_tasks.progress import SILENT, Progress
+from dataset_tasks.session import Session
+
+#: In the origin of a dropped draft: the id of the version that stands in its place.
+STANDS = "stands"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One run of one operation. `functions` are live callables by the text of a request's `call`."""
+
+    session: Session
+    key: str
+    origin: Mapping[str, JsonValue] = field(default_factory=dict)
+    progress: Progress = SILENT
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # Any: users' functions
+
+    def record(self, request: Request, result: Callable[[Version], Result]) -> Record:
+        """What the catalog writes down beside the effect of the operation."""
+        return Record(
+            key=self.key, verb=request.verb, digest=digest(request), result=lambda version: to_json(result(version))
+        )
+
+    def part(self, name: str) -> Context:
+        """The context of an operation inside this one, with a key of its own."""
+        return dataclasses.replace(self, key=f"{self.key}/{name}")
+
+
+def digest(request: Request) -> str:
+    """SHA-256 (hex) of the request: tells whether a key comes back with other parameters."""
+    return hashlib.sha256(dump(to_json(request)).encode()).hexdigest()
+
+
+class About(TypedDict):
+    """The fields that every result has."""
+
+    catalog_id: str
+    version_id: str
+    project: str
+    name: str
+    version: str
+
+
+def about(version: Version) -> About:
+    """Which version a result is about."""
+    return About(
+        catalog_id=version.catalog_id,
+        version_id=version.id,
+        project=version.project,
+        name=version.name,
+        version=version.version,
+    )
+
+
+def draft(context: Context, ref: str) -> Version:
+    """The draft that a reference names.
+
+    Raises:
+        NotFoundError: Nothing answers to the reference.
+        StateError: The version is not a draft (any more).
+    """
+    version = context.session.catalog.resolve(ref)
+    require_draft(version)
+    return version
+
+
+def require_draft(version: Version) -> None:
+    """Refuses a version whose content can't change.
+
+    Raises:
+        StateError: Of kind `finalized`, `aborted` or `deleted`.
+    """
+    if version.state is State.IN_PROGRESS:
+        return
+    final = version.state.is_final
+    raise StateError(
+        f"{version.label} ({version.id}) is {version.state} and can't be changed",
+        kind="finalized" if final else str(version.state),
+        hint="Make a child of it and change that one." if final else "Create a new version.",
+    )
+
+
+def require_final(version: Version, what: str) -> None:
+    """Refuses a version that is not finalized; `what` is what was to be done with it.
+
+    Raises:
+        StateError: Of kind `not_finalized`, `aborted` or `deleted`.
+    """
+    if version.state.is_final:
+        return
+    waiting = version.state is State.IN_PROGRESS
+    raise StateError(
+        f"{what} needs a finalized version; {version.label} ({version.id}) is {version.state}",
+        kind="not_finalized" if waiting else str(version.state),
+        hint="Upload and finalize it first." if waiting else "Choose another version.",
+    )

@@ -1,0 +1,28 @@
+"""Copies events from the catalog to the stores, so that a catalog can be rebuilt from what lies beside the bytes."""
+
+from __future__ import annotations
+
+from dataset_tasks.catalog.rows import to_micros
+from dataset_tasks.session import Session
+
+
+def flush(session: Session) -> None:
+    """Writes the journal object of every event that has none: those of this operation, and of one that was killed.
+
+    Raises:
+        StorageError: A store refused or did not answer; the events stay waiting for the next call.
+    """
+    written = []
+    for store_id, event in session.catalog.unjournaled():
+        document = {
+            "layout": 1,
+            "sequence": event.sequence,
+            "kind": event.kind,
+            "created": to_micros(event.created),
+            "version_id": event.version_id,
+            "payload": dict(event.payload),
+        }
+        session.objects.put_journal(store_id, event.sequence, document)
+        written.append(event.sequence)
+    if written:
+        session.catalog.mark_journaled(written)

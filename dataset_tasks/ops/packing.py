@@ -1,0 +1,177 @@
+"""Packing: some pending files into one chunk, stored and recorded so that a retry need not do it again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_tasks.chunks import ChunkWriter
+from dataset_tasks.errors import SourceError
+from dataset_tasks.manifest.codec import damaged
+from dataset_tasks.manifest.columns import PLACEMENT_SCHEMA, placements
+from dataset_tasks.members import Member
+from dataset_tasks.model import ObjectRef, Version
+from dataset_tasks.objects import new_key
+from dataset_tasks.ops.context import Context
+from dataset_tasks.ops.requests import Upload
+from dataset_tasks.paths import show, to_text
+from dataset_tasks.session import Session
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@dataclass(slots=True)
+class Job:
+    """The files of one chunk, sorted by path. `is_last`: the commit follows at once, so no delta is needed."""
+
+    paths: list[bytes] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    sources: list[bytes | None] = field(default_factory=list)
+    bytes: int = 0
+    is_last: bool = False
+
+    def add(self, path: bytes, size: int, sha256: bytes, source: bytes | None) -> None:
+        """Takes one more file."""
+        self.paths.append(path)
+        self.sizes.append(size)
+        self.hashes.append(sha256)
+        self.sources.append(source)
+        self.bytes += size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """What came of a job: the chunk, where its files are in it, and why others are not."""
+
+    ref: ObjectRef | None = None
+    placed: pa.Table | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+    files: int = 0
+    bytes: int = 0
+
+    @staticmethod
+    def read_delta(session: Session, store_id: str, key: str) -> pa.Table:
+        """The placements that a delta object lists.
+
+        Raises:
+            IntegrityError: It can't be decoded.
+        """
+        data = session.objects.store(store_id).get(session.objects.full_key(key))
+        with damaged(f"delta {key!r}"):
+            return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).cast(PLACEMENT_SCHEMA)
+
+
+def pack(
+    context: Context,
+    version: Version,
+    store_id: str,
+    job: Job,
+    request: Upload,
+    advance: Callable[..., None],
+) -> Packed:
+    """Stores the files of a job as one chunk. Files that fail are named in the outcome, the others are stored.
+
+    Raises:
+        StorageError: The store refused or did not answer.
+    """
+    objects = context.session.objects
+    keys = [new_key("chunk")] + ([] if job.is_last else [new_key("delta")])
+    objects.begin(version.id, store_id, keys)
+    failures: dict[str, str] = {}
+    members: list[Member] = []
+    chunks: list[int] = []
+    with objects.writer(store_id, keys[0]) as sink:
+        writer = ChunkWriter(sink, request.compression)
+        known: dict[bytes, Member] = {}
+        for path, size, sha256, source in zip(job.paths, job.sizes, job.hashes, job.sources, strict=True):
+            try:
+                member = known.get(sha256) or _add(writer, path, size, sha256, source)
+            except SourceError as error:
+                failures[to_text(path)] = error.message
+                if writer.broken:
+                    return _again_without(context, version, store_id, job, request, advance, failures)
+                continue
+            known[sha256] = member
+            members.append(member._replace(path=path))
+            advance(files=1, bytes=size)
+        if not members:
+            objects.discard((store_id, key) for key in keys)
+            return Packed(failures=failures)
+        length, digest = writer.finish()
+        sink.commit()
+    placed = _table(members, keys[0])
+    ref = ObjectRef(store_id=store_id, key=keys[0], size=length, sha256=digest)
+    if job.is_last:
+        context.session.catalog.written([ref])
+    else:
+        _put_delta(context, store_id, keys[1], placed, ref)
+    return Packed(
+        ref=ref, placed=placed, failures=failures, files=len(members), bytes=sum(member.size for member in members)
+    )
+
+
+def _add(writer: ChunkWriter, path: bytes, size: int, sha256: bytes, source: bytes | None) -> Member:
+    if source is None:
+        raise SourceError(f"{show(path)}: nobody recorded where it is", hint="Add it again.")
+    try:
+        fd = os.open(source, _READ)
+    except OSError as error:
+        raise SourceError(f"{show(path)}: {show(source)} can't be opened: {error.strerror}") from error
+    try:
+        return writer.add(fd, path, size, sha256)
+    finally:
+        os.close(fd)
+
+
+def _again_without(
+    context: Context,
+    version: Version,
+    store_id: str,
+    job: Job,
+    request: Upload,
+    advance: Callable[..., None],
+    failures: dict[str, str],
+) -> Packed:
+    """Packs a job anew after a large file changed while it was packed, which spoils the chunk."""
+    rest = Job(is_last=job.is_last)
+    for path, size, sha256, source in zip(job.paths, job.sizes, job.hashes, job.sources, strict=True):
+        if to_text(path) not in failures:
+            rest.add(path, size, sha256, source)
+    if not rest.paths:
+        return Packed(failures=failures)
+    packed = pack(context, version, store_id, rest, request, advance)
+    return Packed(
+        ref=packed.ref,
+        placed=packed.placed,
+        failures=failures | packed.failures,
+        files=packed.files,
+        bytes=packed.bytes,
+    )
+
+
+def _table(members: list[Member], chunk: str) -> pa.Table:
+    return placements(
+        paths=[member.path for member in members],
+        hashes=[member.sha256 for member in members],
+        chunks=chunk,
+        offsets=[member.offset for member in members],
+        stored=[member.stored for member in members],
+        methods=[member.method for member in members],
+    )
+
+
+def _put_delta(context: Context, store_id: str, key: str, placed: pa.Table, chunk: ObjectRef) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(placed, sink, compression="zstd", compression_level=1, write_statistics=False)
+    data = sink.getvalue().to_pybytes()
+    objects = context.session.objects
+    objects.store(store_id).put(objects.full_key(key), data)
+    delta = ObjectRef(store_id=store_id, key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    context.session.catalog.written([delta])
+    context.session.catalog.written([chunk], delta=key)

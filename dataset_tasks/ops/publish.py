@@ -1,0 +1,61 @@
+"""publish: tells everybody that a final version may be used, once, and points an alias at it."""
+
+from __future__ import annotations
+
+from dataset_tasks.errors import ConflictError, StateError
+from dataset_tasks.model import State, Version
+from dataset_tasks.ops import journal
+from dataset_tasks.ops.context import Context, about, require_final
+from dataset_tasks.ops.requests import Publish, PublishResult
+
+
+def run(context: Context, request: Publish) -> PublishResult:
+    """Publishes a final version. There is one publish event a version, ever; again it does nothing.
+
+    Raises:
+        StateError: The version is not final, or is quarantined.
+        ConflictError: Another writer moved the version.
+    """
+    catalog = context.session.catalog
+    version = catalog.resolve(request.ref)
+    require_final(version, "publish")
+    if version.quarantined:
+        raise StateError(
+            f"{version.label} ({version.id}) is quarantined: {version.quarantined}",
+            kind="quarantined",
+            hint="Make a new version; this one stays as it is.",
+        )
+
+    def result(now: Version) -> PublishResult:
+        return _result(now, request.alias, unchanged=False)
+
+    if version.state is State.PUBLISHED and _is_aliased(context, version, request.alias):
+        journal.flush(context.session)
+        return _result(version, request.alias, unchanged=True)
+    try:
+        published = catalog.publish(version, request.alias, context.record(request, result))
+    except (ConflictError, StateError):
+        published = catalog.version(version.id)
+        if published.state is not State.PUBLISHED or not _is_aliased(context, published, request.alias):
+            raise
+    journal.flush(context.session)
+    return result(published)
+
+
+def _is_aliased(context: Context, version: Version, alias: str | None) -> bool:
+    if alias is None:
+        return True
+    return context.session.catalog.aliases(version.project, version.name).get(alias) == version.id
+
+
+def _result(version: Version, alias: str | None, *, unchanged: bool) -> PublishResult:
+    return PublishResult(
+        **about(version),
+        unchanged=unchanged,
+        why=f"{version.label} is published already" if unchanged else "",
+        alias=alias,
+        files=version.files,
+        bytes=version.bytes,
+        content_hash=version.content_hash,
+        parents=version.parents,
+    )

@@ -1,0 +1,158 @@
+"""squash: one standalone version from the content of a version, or from the changes of several."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from dataset_tasks.catalog.rows import dump
+from dataset_tasks.catalog.writes import NewVersion
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.manifest import Built, Manifest, merge, squash
+from dataset_tasks.model import State, Version
+from dataset_tasks.objects import new_key
+from dataset_tasks.ops import finalize, journal, unchanged
+from dataset_tasks.ops.content import Change, commit
+from dataset_tasks.ops.context import Context, about, require_final
+from dataset_tasks.ops.requests import Create, CreateResult, Delete, Squash, SquashResult
+from dataset_tasks.ops.restore import stored_anew
+from dataset_tasks.ops.run import run as run_request
+
+
+def run(context: Context, request: Squash) -> SquashResult:
+    """Squashes; the outcome is final, and needs no chunk of the versions that were squashed.
+
+    Raises:
+        InvalidArgumentError: No versions, or an ancestor listed after its descendant.
+        StateError: One of them is not final.
+        IntegrityError: Their bytes can't be read back.
+    """
+    versions = [context.session.catalog.resolve(ref) for ref in request.refs]
+    if not versions:
+        raise InvalidArgumentError("squash needs at least one version", hint="Give ids or references.")
+    for version in versions:
+        require_final(version, "squash")
+    _refuse_disorder(context, versions)
+    project = request.project or versions[0].project
+    fingerprint = unchanged.fingerprint({"squash": [version.id for version in versions]})
+    if request.skip_unchanged:
+        last = context.session.catalog.previous(project, request.name)
+        if last is not None and last.fingerprint == fingerprint:
+            return _result(last, is_unchanged=True)
+    draft = _draft(context, request, versions, project)
+    try:
+        return _fill(context, request, versions, draft, fingerprint)
+    except BaseException:
+        _drop(context, draft)
+        raise
+
+
+def _fill(
+    context: Context, request: Squash, versions: Sequence[Version], draft: Version, fingerprint: str
+) -> SquashResult:
+    if draft.state is not State.IN_PROGRESS:
+        return _result(draft)
+    source = _content(context, versions, draft)
+    own = None if len(versions) == 1 else {version.id for version in versions}
+    restored = stored_anew(context, draft, source, own)
+
+    def change(_head: Version, _manifest: Manifest) -> Change:
+        return Change(built=restored.built, objects=restored.chunks)
+
+    filled = commit(context.part("fill"), request, draft, change, _result)
+    record = context.record(request, _result)
+    final = finalize.commit(context, filled, record, fingerprint)
+    journal.flush(context.session)
+    return _result(finalize.tidied(context, final))
+
+
+def _draft(context: Context, request: Squash, versions: Sequence[Version], project: str) -> Version:
+    """The draft, made once for the operation's key."""
+    catalog = context.session.catalog
+    part = context.part("create")
+    found = catalog.recorded(part.key)
+    if found is not None:
+        version = catalog.version(found.version_id)
+        if version.state not in (State.ABORTED, State.DELETED):
+            return version
+    listed = {version.id for version in versions}
+    parents = () if len(versions) == 1 else tuple(each for each in versions[0].parents if each not in listed)
+    return catalog.create(
+        NewVersion(
+            project=project,
+            name=request.name,
+            store_id=context.session.store_id(request.store),
+            parents=parents,
+            tags=request.tags,
+            description=request.description,
+            metadata=request.metadata,
+            origin={**context.origin, "squash": [version.id for version in versions]},
+            recipe=hashlib.sha256(dump(sorted(listed)).encode()).hexdigest(),
+            skip_unchanged=request.skip_unchanged,
+        ),
+        part.record(Create(name=request.name, project=project), lambda version: CreateResult(**about(version))),
+    )
+
+
+def _content(context: Context, versions: Sequence[Version], draft: Version) -> Manifest:
+    """The squashed content; not stored, it still refers to the chunks of the squashed versions."""
+    session = context.session
+    if len(versions) == 1:
+        return session.manifest(versions[0])
+    before = [_merged(context, [session.catalog.version(i) for i in v.parents], draft) for v in versions]
+    steps = [(old, session.manifest(version)) for old, version in zip(before, versions, strict=True)]
+    built = squash(before[0], steps, new_key=lambda: new_key("pack"), store_id=draft.store_id)
+    return _readable(context, built, before[0])
+
+
+def _merged(context: Context, parents: Sequence[Version], draft: Version) -> Manifest:
+    """What a version started from; parents that were deleted count as empty."""
+    standing = [parent for parent in parents if parent.state.is_final]
+    if not standing:
+        return Manifest.empty()
+    manifests = [context.session.manifest(parent) for parent in standing]
+    if len(manifests) == 1:
+        return manifests[0]
+    built = merge(manifests, new_key=lambda: new_key("pack"), store_id=draft.store_id)
+    return built.manifest(context.session.objects.read)
+
+
+def _readable(context: Context, built: Built, base: Manifest) -> Manifest:
+    return built.manifest(base.read_object if len(base) else context.session.objects.read)
+
+
+def _refuse_disorder(context: Context, versions: Sequence[Version]) -> None:
+    for position, version in enumerate(versions):
+        behind = {later.id: later for later in versions[position + 1 :]}
+        above = context.session.catalog.ancestors(version.id)
+        wrong = [later.label for later_id, later in behind.items() if later_id in above]
+        if wrong:
+            raise InvalidArgumentError(
+                f"{', '.join(wrong)} is listed after its descendant {version.label}",
+                hint="List versions from the oldest to the newest, each once.",
+            )
+
+
+def _drop(context: Context, draft: Version) -> None:
+    if context.session.catalog.version(draft.id).state is State.IN_PROGRESS:
+        run_request(
+            context.session,
+            Delete(ref=draft.id),
+            key=None,
+            origin=context.origin,
+            progress=context.progress,
+            functions={},
+        )
+
+
+def _result(version: Version, *, is_unchanged: bool = False) -> SquashResult:
+    return SquashResult(
+        **about(version),
+        unchanged=is_unchanged,
+        why=f"{version.label} holds just these versions already" if is_unchanged else "",
+        files=version.files,
+        bytes=version.bytes,
+        new_bytes=version.new_bytes,
+        content_hash=version.content_hash,
+        parents=version.parents,
+    )

@@ -1,0 +1,158 @@
+"""transform: runs the user's code over the inputs of a draft, and adds what it wrote."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from dataset_tasks.errors import DatasetError, InvalidArgumentError, TransformError
+from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.ops import add, code, scratch, unchanged
+from dataset_tasks.ops.context import Context, about, digest, draft
+from dataset_tasks.ops.get import read_only_copy
+from dataset_tasks.ops.requests import AddFiles, Transform, TransformResult
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+_TAIL_BYTES = 4000
+
+
+def run(context: Context, request: Transform) -> TransformResult:
+    """Runs a transform, unless the last good version was made by the same code from the same.
+
+    Inputs are read-only folders; the output folder starts empty. What a function returns as a dict becomes metadata.
+
+    Raises:
+        InvalidArgumentError: Neither or both of `call` and `run`, or no such function.
+        TransformError: The code raised, or the program ended with an error.
+        SourceError: What it wrote can't be added.
+        IntegrityError: An input can't be read back as it was finalized.
+    """
+    if (request.call is None) == (request.run is None):
+        raise InvalidArgumentError("a transform is either a function or a program", hint="Give one of `call`, `run`.")
+    version = draft(context, request.ref)
+    made_from = {**version.origin, unchanged.CODE: _code_digest(context, request), unchanged.STAGED: _staged(version)}
+    parts = unchanged.parts_of(version) | {"code": made_from[unchanged.CODE], "staged": made_from[unchanged.STAGED]}
+    fingerprint = unchanged.fingerprint(parts)
+    standing = _made_already(context, request, version, fingerprint)
+    if standing is not None:
+        unchanged.drop_for(context, request, version, standing)
+        why = unchanged.same_as(standing)
+        return TransformResult(**about(standing), unchanged=True, why=why)
+    output = scratch.fresh(context.session, version, f"transform-{digest(request)[:16]}")
+    started = time.monotonic()
+    with ExitStack() as held:
+        inputs = {
+            each.name: held.enter_context(read_only_copy(context, each.ref, files=each.files))
+            for each in version.inputs
+        }
+        metadata = _call(context, request, inputs, output) if request.call else _run(request, inputs, output)
+    seconds = time.monotonic() - started
+    added = add.add_folder(
+        context,
+        AddFiles(ref=version.id, path=str(output), dataset_path=request.dataset_path),
+        origin=made_from,
+        fingerprint=fingerprint,
+        result=lambda now, counts: TransformResult(
+            **about(now),
+            added=counts.added,
+            modified=counts.modified,
+            files=counts.files,
+            bytes=counts.bytes,
+            seconds=round(seconds, 3),
+        ),
+        request=request,
+    )
+    if metadata:
+        catalog = context.session.catalog
+        record = context.part("metadata").record(request, lambda now: TransformResult(**about(now)))
+        catalog.change(catalog.version(version.id), record, metadata=metadata)
+    return added
+
+
+def _staged(version: Version) -> str:
+    """The content before the transform; on a repeated try, what it was at the first."""
+    return str(version.origin.get(unchanged.STAGED, version.content_hash))
+
+
+def _made_already(context: Context, request: Transform, version: Version, fingerprint: str) -> Version | None:
+    if not version.skip_unchanged or request.always or not unchanged.reads_something(version):
+        return None
+    last = context.session.catalog.previous(version.project, version.name, version.partition)
+    return last if last is not None and last.fingerprint == fingerprint else None
+
+
+def _code_digest(context: Context, request: Transform) -> str:
+    if request.code_version is not None:
+        return f"version:{request.code_version}"
+    if request.call is not None:
+        function = code.find(request.call, request.folder, context.functions)
+        return code.digest(function, live=request.call in context.functions)
+    return code.program_digest(request.run or (), request.folder)
+
+
+def _call(
+    context: Context, request: Transform, inputs: Mapping[str, Path], output: Path
+) -> Mapping[str, JsonValue] | None:
+    call = request.call or ""
+    function = code.find(call, request.folder, context.functions)
+    try:
+        given = function(inputs, output, **request.arguments)
+    except DatasetError:
+        raise
+    except Exception as error:
+        raise TransformError(
+            f"{call} raised {type(error).__name__}: {error}",
+            hint="The traceback below is the function's own; no version was made.",
+        ) from error
+    return given if isinstance(given, Mapping) else None
+
+
+def _run(request: Transform, inputs: Mapping[str, Path], output: Path) -> None:
+    argv = [_filled(word, inputs, output) for word in request.run or ()]
+    program = Path(request.folder or ".", argv[0]) if "/" in argv[0] and not os.path.isabs(argv[0]) else Path(argv[0])
+    argv[0] = str(program.absolute()) if "/" in argv[0] else argv[0]
+    if request.python is not None:
+        argv = [request.python, *argv]
+    elif argv[0] in ("python", "python3"):
+        argv[0] = sys.executable
+    done = _process(argv, _environment(request, inputs, output), output)
+    if done.returncode:
+        tail = done.stdout[-_TAIL_BYTES:].decode(errors="replace").strip()
+        raise TransformError(
+            f"{argv[0]} ended with exit code {done.returncode}" + (f"; its last output:\n{tail}" if tail else ""),
+            hint="No version was made; mend the program and run again.",
+        )
+
+
+def _process(argv: list[str], env: Mapping[str, str], output: Path) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(  # an argument vector from the user's own spec, and no shell
+            argv, env=dict(env), cwd=output, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"the program {argv[0]!r} can't be started: {error.strerror}",
+            hint="Give its path relative to the spec, or a name found on PATH.",
+        ) from error
+
+
+def _environment(request: Transform, inputs: Mapping[str, Path], output: Path) -> dict[str, str]:
+    env = {name: os.environ[name] for name in (*_PASSED_ON, *request.env_from) if name in os.environ}
+    env |= request.env
+    env |= {
+        f"DATASET_TASKS_INPUT_{name.upper().replace('-', '_').replace('.', '_')}": str(p) for name, p in inputs.items()
+    }
+    return env | {"DATASET_TASKS_OUTPUT": str(output)}
+
+
+def _filled(word: str, inputs: Mapping[str, Path], output: Path) -> str:
+    word = word.replace("${output}", str(output))
+    for name, place in inputs.items():
+        word = word.replace(f"${{inputs.{name}}}", str(place))
+    return word

@@ -1,0 +1,110 @@
+"""verify: compares a version with its entries, in the store or in a copy. Reports what it finds and heals nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset_tasks.copies import examine
+from dataset_tasks.errors import ObjectMissingError, TargetError
+from dataset_tasks.manifest import FILE, LINK, Manifest, PathRange
+from dataset_tasks.manifest.columns import binaries, digests, flat, int8s
+from dataset_tasks.model import ObjectRef, Version
+from dataset_tasks.ops import journal
+from dataset_tasks.ops.context import Context, about, require_final
+from dataset_tasks.ops.requests import Verify, VerifyResult
+from dataset_tasks.paths import to_text
+from dataset_tasks.scan import Scan
+from dataset_tasks.sources import Source
+
+
+def run(context: Context, request: Verify) -> VerifyResult:
+    """Looks at every entry. Of a copy: wrong hash, wrong size, missing. Of the store: the same, chunk by chunk.
+
+    Raises:
+        StateError: The version is not final.
+        TargetError: The folder to verify is not there.
+        IntegrityError: The manifest itself can't be read.
+    """
+    version = context.session.catalog.resolve(request.ref)
+    require_final(version, "verify")
+    manifest = context.session.manifest(version)
+    with context.progress.task(f"{version.dataset}: verify", files=version.files, bytes=version.bytes) as task:
+        if request.path is not None:
+            bad = _copy(manifest, Path(request.path), request.mode)
+        elif request.mode == "size":
+            bad = _sizes(context, manifest)
+        else:
+            bad = set(examine(manifest.batches(), context.session.chunk_opener(manifest), task=task))
+    if bad and request.quarantine and request.path is None and not version.quarantined:
+        _quarantine(context, request, version, len(bad))
+    return VerifyResult(
+        **about(version), bad=tuple(sorted(map(to_text, bad))), files=version.files, bytes=version.bytes
+    )
+
+
+def _quarantine(context: Context, request: Verify, version: Version, count: int) -> None:
+    record = context.part("quarantine").record(request, lambda now: VerifyResult(**about(now)))
+    context.session.catalog.change(version, record, quarantined=f"verify failed: {count} files differ")
+    journal.flush(context.session)
+
+
+def _sizes(context: Context, manifest: Manifest) -> set[bytes]:
+    """Entries whose chunk is missing or too short; reads no chunk."""
+    sizes = {
+        key: _size(context, ref) for key, ref in manifest.index.objects.items() if ref.key in manifest.index.chunks
+    }
+    bad: set[bytes] = set()
+    for batch in manifest.batches(("path", "kind", "chunk", "offset", "stored")):
+        columns = (batch[name].to_pylist() for name in ("path", "chunk", "offset", "stored"))
+        bad |= {path for path, chunk, at, length in zip(*columns, strict=True) if chunk and at + length > sizes[chunk]}
+    return bad
+
+
+def _size(context: Context, ref: ObjectRef) -> int:
+    objects = context.session.objects
+    try:
+        return objects.store(ref.store_id).size(objects.full_key(ref.key))
+    except ObjectMissingError:
+        return -1
+
+
+def _copy(manifest: Manifest, folder: Path, mode: str) -> set[bytes]:
+    if not folder.is_dir():
+        raise TargetError(f"there is no folder {str(folder)!r} to verify", hint="Give the folder that holds the copy.")
+    if mode == "size":
+        return {path for path, size in _entry_sizes(manifest) if _local_size(folder, path) != size}
+    bad: set[bytes] = set()
+    seen_to = b""
+    for batch in Scan(Source.locate(folder), on_error="skip"):
+        end = batch.path[-1] + b"\0"
+        bad |= _differing(manifest, PathRange(seen_to, end), binaries(batch.path), digests(batch.hash))
+        seen_to = end
+    return bad | _differing(manifest, PathRange(seen_to), binaries([]), digests([]))
+
+
+def _differing(manifest: Manifest, within: PathRange, paths: pa.Array, hashes: pa.Array) -> set[bytes]:
+    """Files of a range of the manifest that are not among the given ones with just that hash."""
+    expected = manifest.to_table(("path", "kind", "hash"), within=within)
+    at = pc.index_in(flat(expected["path"]), value_set=paths)
+    same = pc.equal(hashes.take(at), flat(expected["hash"]))
+    wrong = pc.or_kleene(pc.is_null(at), pc.invert(same))
+    is_file = pc.equal(flat(expected["kind"]), int8s([FILE])[0])
+    return set(expected.filter(pc.and_(wrong, is_file))["path"].to_pylist())
+
+
+def _entry_sizes(manifest: Manifest) -> Iterator[tuple[bytes, int]]:
+    for batch in manifest.batches(("path", "kind", "size")):
+        rows = zip(batch["path"].to_pylist(), batch["kind"].to_pylist(), batch["size"].to_pylist(), strict=True)
+        yield from ((path, size) for path, kind, size in rows if kind != LINK)
+
+
+def _local_size(folder: Path, path: bytes) -> int:
+    try:
+        return os.stat(os.path.join(os.fsencode(folder), path)).st_size
+    except OSError:
+        return -1
