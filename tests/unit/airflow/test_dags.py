@@ -1,0 +1,394 @@
+"""Specs as DAGs: shape, schedule, params, problems, and what a parse costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG, AssetAlias
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider import dags
+from airflow_provider.assets import dataset_asset
+from airflow_provider.compat import AirflowFailException, AirflowSkipException
+from airflow_provider.dags import dag_from_spec, load_dags
+from airflow_provider.operators.step import DatasetStepOperator, pinned
+from dataset_tasks.errors import InvalidArgumentError, SpecError
+from dataset_tasks.ops.requests import AddFiles, Build, Create, Publish, Squash, Upload
+
+CATALOG, VERSION = "c" * 32, "a" * 32
+
+SPEC = """
+version: 1
+name: shop
+project: crm
+description: Orders and what is made from them
+datasets:
+  orders:
+    add: [{path: /data/orders}]
+    doc: Straight from the till.
+  features:
+    inputs: [orders]
+    transform: {call: "shop.transforms:features"}
+    publish: {alias: prod}
+  flat:
+    squash: [features]
+"""
+PER_OPERATION = SPEC.replace("datasets:", "defaults: {granularity: operation}\ndatasets:")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Any:
+    def write(text: str = SPEC, name: str = "shop.yaml", *, top: str = "") -> Path:
+        path = tmp_path / name
+        path.write_text(text.replace("datasets:", f"{top}\ndatasets:") if top else text)
+        return path
+
+    return write
+
+
+def step(dag: DAG, task_id: str) -> DatasetStepOperator:
+    found = dag.task_dict[task_id]
+    assert isinstance(found, DatasetStepOperator)
+    return found
+
+
+def test_task_ids_are_the_plans_step_ids_in_a_group_a_dataset(spec: Any) -> None:
+    dag = dag_from_spec(spec())
+    assert dag.dag_id == "shop"
+    assert dag.task_ids == ["orders.build", "features.build", "features.publish", "flat.squash"]
+    assert sorted(dag.task_group_dict) == ["features", "flat", "orders"]
+    assert dag.task_dict["features.build"].upstream_task_ids == {"orders.build"}
+    assert dag.task_dict["flat.squash"].upstream_task_ids == {"features.publish"}
+    assert step(dag, "flat.squash").sources == {"features.build": "features.build"}
+    assert dag.task_dict["orders.build"].doc_md == "Straight from the till."
+
+
+def test_one_task_an_operation_where_the_spec_asks_for_it(spec: Any) -> None:
+    dag = dag_from_spec(spec(PER_OPERATION))
+    assert dag.task_ids[:4] == ["orders.create", "orders.add.0", "orders.upload", "orders.finalize"]
+    assert step(dag, "orders.add.0").sources == {"orders.create": "orders.create"}
+    assert dag.task_dict["orders.upload"].upstream_task_ids == {"orders.add.0"}
+
+
+def test_only_the_publish_declares_the_asset(spec: Any) -> None:
+    for text in (SPEC, PER_OPERATION):
+        dag = dag_from_spec(spec(text))
+        assert {task.task_id: task.outlets for task in dag.tasks if task.outlets} == {
+            "features.publish": [dataset_asset("crm/features")]
+        }
+
+
+def test_every_step_runs_and_decides_for_itself(spec: Any) -> None:
+    dag = dag_from_spec(spec(PER_OPERATION))
+    assert {task.trigger_rule for task in dag.tasks} == {"none_failed"}
+    assert {task.template_fields for task in dag.tasks} == {()}
+
+
+def test_the_dag_serializes_without_its_requests(spec: Any) -> None:
+    data = json.dumps(DagSerialization.to_dict(dag_from_spec(spec())))
+    assert "shop.transforms:features" not in data
+    again = DagSerialization.from_dict(json.loads(data))
+    assert again.task_dict["features.build"].operator_name == "dataset build"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "timetable"),
+    [
+        ('{cron: "0 6 * * *", timezone: Europe/Berlin, start: "2024-01-01"}', "CronDataIntervalTimetable"),
+        ("{every: 6h}", "DeltaDataIntervalTimetable"),
+        ("{after: [nyc/weather, nyc/raw]}", "AssetTriggeredTimetable"),
+        (None, "NullTimetable"),
+    ],
+)
+def test_the_schedule_is_airflows_own_with_data_intervals(spec: Any, schedule: str | None, timetable: str) -> None:
+    dag = dag_from_spec(spec(top=f"schedule: {schedule}" if schedule else ""))
+    assert type(dag.timetable).__name__ == timetable
+    assert not dag.catchup
+    DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    if schedule and "cron" in schedule:
+        assert dag.start_date == datetime(2023, 12, 31, 23, tzinfo=UTC)
+    if schedule and "after" in schedule:
+        assert list(dag.timetable.asset_condition.objects) == [dataset_asset("nyc/weather"), dataset_asset("nyc/raw")]
+
+
+def test_a_run_before_the_start_is_not_passed_over_in_silence(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    top = 'schedule: {cron: "0 6 * * *", timezone: UTC, start: "2024-01-01", catchup: true}'
+    dag = dag_from_spec(spec(top=top))
+    assert dag.catchup
+    assert [task.start_date for task in dag.tasks] == [None] * 4
+    context |= {"data_interval_start": at(2023, 12, 30), "data_interval_end": at(2023, 12, 31)}
+    with pytest.raises(AirflowFailException, match="before the schedule's start"):
+        step(dag, "orders.build").work(context)
+    assert session.calls == []
+
+
+def test_retries_timeouts_and_options_come_from_the_spec(spec: Any) -> None:
+    top = (
+        "defaults: {retries: 2, retry_delay: 5s, timeout: 1h}\n"
+        "airflow: {owner: ana, tags: [daily], pool: lake, max_active_runs: 3}"
+    )
+    path = spec(top=top)
+    dag = dag_from_spec(path, tags=["mine"])
+    task = dag.task_dict["orders.build"]
+    assert (task.retries, task.retry_delay, task.execution_timeout) == (2, timedelta(seconds=5), timedelta(hours=1))
+    assert (task.owner, task.pool, dag.tags, dag.max_active_runs) == ("ana", "lake", {"daily", "mine"}, 3)
+    assert dag_from_spec(path, max_active_runs=1, dag_id="other").max_active_runs == 1
+    assert dag_from_spec(spec()).max_active_runs == 1
+
+
+def test_a_failure_callback_is_imported_when_it_is_called(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = dag_from_spec(spec(top='airflow: {on_failure_callback: "shop_alerts:page"}'))
+    (callback,) = dag.task_dict["orders.build"].on_failure_callback
+    told: list[object] = []
+    monkeypatch.setitem(sys.modules, "shop_alerts", SimpleNamespace(page=told.append))
+    callback({"ti": 1})
+    assert told == [{"ti": 1}]
+
+
+def test_params_of_the_spec_are_params_of_the_dag(spec: Any) -> None:
+    params = """params:
+  day: {type: date, default: "2024-01-31", description: Which day}
+  top: {type: int, default: 3}
+  names: {type: list, default: [a]}
+  who: {type: str}"""
+    dag = dag_from_spec(spec(SPEC.replace("/data/orders", '"/data/${params.who}/${params.day}"'), top=params))
+    schemas = {name: dag.params.get_param(name).schema for name in dag.params}
+    assert schemas == {
+        "day": {"type": "string", "format": "date"},
+        "top": {"type": "integer"},
+        "names": {"type": "array"},
+        "who": {"type": "string"},
+    }
+    assert dag.params["top"] == 3
+    assert dag.params.get_param("day").description == "Which day"
+    assert not dag.params.get_param("who").has_value
+
+
+def test_the_connection_is_the_callers_else_the_specs(spec: Any) -> None:
+    assert step(dag_from_spec(spec()), "orders.build").conn_id == "dataset_tasks_default"
+    path = spec(top="connection: lake")
+    assert step(dag_from_spec(path), "orders.build").conn_id == "lake"
+    assert step(dag_from_spec(path, conn_id="mine"), "orders.build").conn_id == "mine"
+
+
+# --- running a step --------------------------------------------------------------------------------------------------
+
+
+def at(year: int, month: int, day: int) -> datetime:
+    return datetime(year, month, day, 6, tzinfo=UTC)
+
+
+def left(context: dict[str, Any], task_id: str, **fields: Any) -> None:
+    context["ti"].xcom[task_id, "return_value"] = {"version_id": VERSION, "catalog_id": CATALOG} | fields
+
+
+def test_a_step_fills_in_what_only_the_run_knows(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    text = SPEC.replace("/data/orders", '"/data/${run.date}/${params.who}/{{ ds }}"')
+    top = 'schedule: {cron: "0 6 * * *", timezone: America/New_York}\nparams: {who: {type: str, default: ana}}'
+    dag = dag_from_spec(spec(text, top=top))
+    # 6 o'clock in New York is 11 in UTC; the day is the one the window begins on, there.
+    context |= {
+        "params": {"who": "bob"},
+        "data_interval_start": datetime(2024, 1, 30, 11, tzinfo=UTC),
+        "data_interval_end": datetime(2024, 1, 31, 11, tzinfo=UTC),
+    }
+    step(dag, "orders.build").work(context)
+    (added,) = [stage.request for stage in session.build.stages if isinstance(stage.request, AddFiles)]
+    assert added.path == "/data/2024-01-30/bob/{{ ds }}"
+    assert session.calls[0].origin["step"] == "orders.build"
+    assert len(session.calls[0].origin["spec_digest"]) == 64
+
+
+def test_a_window_is_missing_where_the_run_has_none(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    dag = dag_from_spec(spec(SPEC.replace("/data/orders", '"/data/${run.date}"'), top='schedule: {cron: "0 6 * * *"}'))
+    with pytest.raises(AirflowFailException, match="no window"):
+        step(dag, "orders.build").work(context)
+
+
+def test_a_step_reads_the_version_that_another_left(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    dag = dag_from_spec(spec())
+    left(context, "orders.build", unchanged=True)
+    left(context, "features.build")
+    step(dag, "features.build").work(context)
+    (create,) = [stage.request for stage in session.build.stages if isinstance(stage.request, Create)]
+    assert [(one.name, one.ref) for one in create.inputs] == [("orders", VERSION)]
+    step(dag, "features.publish").work(context)
+    assert session.published == [Publish(ref=VERSION, alias="prod")]
+    step(dag, "flat.squash").work(context)
+    assert isinstance(session.calls[-1].request, Squash)
+    assert session.calls[-1].request.refs == (VERSION,)
+
+
+def test_a_step_works_on_the_draft_that_an_earlier_one_made(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    dag = dag_from_spec(spec(PER_OPERATION))
+    left(context, "orders.create")
+    step(dag, "orders.upload").work(context)
+    assert session.calls[-1].request == Upload(ref=VERSION)
+
+
+def test_a_missing_result_names_the_task_to_clear(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match=r"Clear orders\.build"):
+        step(dag_from_spec(spec()), "features.build").work(context)
+
+
+def test_a_result_of_another_catalog_is_refused(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    left(context, "orders.build", catalog_id="d" * 32)
+    with pytest.raises(AirflowFailException, match="was made in catalog dddd"):
+        step(dag_from_spec(spec()), "features.build").work(context)
+
+
+def test_an_unchanged_step_leaves_its_result_and_is_skipped(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    dag = dag_from_spec(spec())
+    session.answers = {"build": {"unchanged": True, "why": "same files"}, "publish": {"unchanged": True}}
+    context["ti"].task_id = "orders.build"
+    with pytest.raises(AirflowSkipException, match="same files"):
+        step(dag, "orders.build").work(context)
+    assert context["ti"].xcom["orders.build", "return_value"]["version_id"] == VERSION
+    left(context, "features.build")
+    with pytest.raises(AirflowSkipException):
+        step(dag, "features.publish").work(context)
+    assert len(context["outlet_events"]) == 0
+
+
+def test_a_publish_fills_in_its_event(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    session.answers["publish"] = {"name": "features", "files": 7}
+    left(context, "features.build")
+    step(dag_from_spec(spec()), "features.publish").work(context)
+    assert context["outlet_events"][dataset_asset("crm/features")].extra["files"] == 7
+
+
+def test_a_run_after_another_dataset_reads_the_version_that_triggered_it(
+    spec: Any, session: Any, context: dict[str, Any]
+) -> None:
+    text = SPEC.replace("inputs: [orders]", "inputs: [orders, nyc/weather, other/weather2]")
+    dag = dag_from_spec(spec(text, top="schedule: {after: [nyc/weather]}"))
+    left(context, "orders.build")
+    events = [SimpleNamespace(timestamp=at(2024, 1, day), extra={"version_id": str(day) * 32}) for day in (1, 2)]
+    context["triggering_asset_events"] = {
+        dataset_asset("nyc/weather"): events,
+        dataset_asset("other/weather2"): events,
+        AssetAlias("x"): events,
+    }
+    step(dag, "features.build").work(context)
+    (create,) = [stage.request for stage in session.build.stages if isinstance(stage.request, Create)]
+    assert [one.ref for one in create.inputs[:2]] == [VERSION, "2" * 32]
+    assert create.inputs[2].ref.startswith("other/weather2")
+
+
+def test_only_references_to_the_published_version_are_pinned() -> None:
+    request = {
+        "verb": "squash", "name": "nyc/weather", "description": "nyc/weather",
+        "refs": ["nyc/weather", "nyc/weather@published", "nyc/weather@1.0.0", "step:weather.build", "id:" + VERSION],
+    }  # fmt: skip
+    assert pinned(request, {"nyc/weather": "9" * 32}) == request | {
+        "refs": ["9" * 32, "9" * 32, "nyc/weather@1.0.0", "step:weather.build", "id:" + VERSION]
+    }
+
+
+# --- problems --------------------------------------------------------------------------------------------------------
+
+BROKEN = SPEC.replace("inputs: [orders]", "inputs: [ordres]").replace("name: shop", "name: broken")
+
+
+def test_a_spec_with_problems_is_the_import_error_of_its_file_alone(spec: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    for name, text in (("shop", SPEC), ("broken", BROKEN)):
+        path = spec(text, f"{name}.yaml")
+        (folder / f"{name}.py").write_text(
+            "from airflow_provider.dags import dag_from_spec  # a dag of airflow\n"
+            f"{name} = dag_from_spec({str(path)!r})\n"
+        )
+    bag = DagBag(str(folder))
+    assert list(bag.dags) == ["shop"]
+    assert bag.dags["shop"].fileloc == str(folder / "shop.py")
+    (error,) = bag.import_errors.values()
+    line = BROKEN.splitlines().index("    inputs: [ordres]") + 1
+    assert f"broken.yaml:{line}:14: datasets.features.inputs[0]" in error
+    assert "did you mean 'orders'?" in error
+
+
+def test_a_broken_spec_hides_no_other_of_its_folder(spec: Any, tmp_path: Path, context: dict[str, Any]) -> None:
+    spec(SPEC)
+    spec(BROKEN, "zz.yml")
+    (tmp_path / "dataset-tasks.yaml").write_text("profiles: {}\n")
+    found = load_dags(tmp_path)
+    assert sorted(found) == ["broken", "shop"]
+    broken = found["broken"]
+    assert broken.tags == {"spec-error"}
+    assert "did you mean 'orders'?" in (broken.doc_md or "")
+    with pytest.raises(AirflowFailException, match=r"zz\.yml:\d+:14"):
+        broken.tasks[0].execute(context)
+    DagSerialization.from_dict(DagSerialization.to_dict(broken))
+    with pytest.raises(SpecError):
+        load_dags(tmp_path, on_error="raise")
+
+
+def test_a_worker_builds_only_the_dag_of_its_task(
+    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        spec(SPEC.replace("name: shop", f"name: {name}"), f"{name}.yaml")
+    spec(SPEC.replace("name: shop", "name: other"), "zz.yaml")
+    read: list[str] = []
+
+    def counted(path: Path, **options: Any) -> DAG:
+        read.append(Path(path).name)
+        return dag_from_spec(path, **options)
+
+    monkeypatch.setattr(dags, "dag_from_spec", counted)
+    monkeypatch.setattr(dags, "get_parsing_context", lambda: SimpleNamespace(dag_id="b", task_id="orders.build"))
+    assert list(load_dags(tmp_path)) == ["b"]
+    assert read == ["b.yaml"]
+    monkeypatch.setattr(dags, "get_parsing_context", lambda: SimpleNamespace(dag_id="other", task_id=None))
+    assert list(load_dags(tmp_path)) == ["other"]
+
+
+def test_two_specs_of_one_name_are_refused(spec: Any, tmp_path: Path) -> None:
+    spec(SPEC)
+    spec(SPEC, "again.yaml")
+    with pytest.raises(InvalidArgumentError, match="two specs"):
+        load_dags(tmp_path)
+
+
+def test_paths_must_not_depend_on_where_airflow_runs() -> None:
+    with pytest.raises(InvalidArgumentError, match="relative") as caught:
+        dag_from_spec("shop.yaml")
+    assert "__file__" in caught.value.hint
+    with pytest.raises(InvalidArgumentError, match="absolute"):
+        load_dags("specs")
+
+
+def test_data_that_this_machine_does_not_see_is_no_parse_error(spec: Any) -> None:
+    assert dag_from_spec(spec(SPEC.replace("/data/orders", "no/such/folder"))).dag_id == "shop"
+
+
+def test_a_parse_loads_nothing_that_works_on_data(spec: Any) -> None:
+    code = f"""
+import sys
+from airflow.sdk import DAG, Asset
+Asset("dataset://crm/orders")  # other providers are loaded by the first asset, with what they import
+before = set(sys.modules)
+from airflow_provider.dags import dag_from_spec
+dag_from_spec({str(spec())!r})
+new = set(sys.modules) - before
+heavy = ("sqlalchemy", "alembic", "pyarrow", "pandas", "numpy", "boto3", "obstore")
+print(sorted(name for name in new if name.split(".")[0] in heavy))
+own = ("session", "catalog", "store", "manifest", "chunks", "cache", "scan", "ops.run", "dataset")
+print(sorted(name for name in new if name.startswith(tuple(f"dataset_tasks.{{part}}" for part in own))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["[]", "[]"]
+
+
+def test_a_build_is_one_task(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    step(dag_from_spec(spec()), "orders.build").work(context)
+    assert [type(call.request) for call in session.calls] == [Build]
