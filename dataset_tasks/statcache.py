@@ -42,7 +42,8 @@ _SCHEMA = (
 )
 _STAMP = struct.Struct("<QQQqq")  # device, inode, size, mtime_ns, ctime_ns
 _SHA256 = slice(_STAMP.size, _STAMP.size + 32)
-_CHECKSUM = slice(_STAMP.size + 32, _STAMP.size + 36)
+_LENGTH = _STAMP.size + 36  # with the CRC of what stands before it
+_CRC_OF_SOUND = 0x2144DF1C  # of anything that ends in its own CRC
 _DAY_NS = 86_400 * 10**9
 _BUSY_SECONDS = 5.0
 _ROWS_AT_ONCE = 8192
@@ -131,7 +132,7 @@ class StatCache:
         limit = began - RACY_NS
         for name, stat, sha256 in rows:
             if stat.st_mtime_ns < limit and stat.st_ctime_ns < limit:
-                self._rows.append((folder, name, _entry(name, stat, sha256)))
+                self._rows.append((folder, name, _entry(stat, sha256)))
         if len(self._rows) >= _ROWS_AT_ONCE:
             self.flush()
 
@@ -300,29 +301,25 @@ class _Off(Exception):  # noqa: N818 - never leaves this module
     """There is no file to write to."""
 
 
-def trusted(entry: bytes | None, name: bytes, stat: os.stat_result) -> bytes | None:
+def trusted(entry: bytes, stat: os.stat_result) -> bytes | None:
     """The SHA-256 (32 bytes) of a file, when what is known of it was recorded for exactly this state.
 
     Args:
-        entry: From `StatCache.known`; None when there was nothing.
-        name: Name in the folder.
+        entry: From `StatCache.known`.
         stat: How the file is now.
     """
-    if entry is None or len(entry) != _CHECKSUM.stop:
-        return None
-    stamp = _STAMP.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    if not entry.startswith(stamp) or entry[_CHECKSUM] != _checksum(name, entry[: _CHECKSUM.start]):
-        return None
-    return entry[_SHA256]
+    if entry.startswith(_stamp(stat)) and len(entry) == _LENGTH and zlib.crc32(entry) == _CRC_OF_SOUND:
+        return entry[_SHA256]
+    return None
 
 
-def _entry(name: bytes, stat: os.stat_result, sha256: bytes) -> bytes:
-    stamp = _STAMP.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    return stamp + sha256 + _checksum(name, stamp + sha256)
+def _stamp(stat: os.stat_result) -> bytes:
+    return _STAMP.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def _checksum(name: bytes, body: bytes) -> bytes:
-    return zlib.crc32(name, zlib.crc32(body)).to_bytes(4, "little")
+def _entry(stat: os.stat_result, sha256: bytes) -> bytes:
+    body = _stamp(stat) + sha256
+    return body + zlib.crc32(body).to_bytes(4, "little")
 
 
 def _code(error: sqlite3.Error) -> int:

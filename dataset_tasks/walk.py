@@ -12,6 +12,7 @@ import errno
 import os
 import resource
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ from dataset_tasks.errors import SourceError
 from dataset_tasks.paths import SourceFilter
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENCODING = (
+    sys.getfilesystemencoding()
+)  # with it os.scandir decoded the names, as it does where it is given a descriptor
 _BLOCK = 1024
 _MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -168,25 +172,28 @@ class Walk:
         try:
             with os.scandir(frame.fd) as entries:
                 for entry in entries:
-                    name = os.fsencode(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        if wanted.takes_all or wanted.enters(folder + name):
-                            keys.append(name + b"/")
-                        continue
-                    if not (wanted.takes_all or wanted.matches(folder + name)):
-                        continue
-                    if entry.is_symlink():
-                        frame.links.add(name)
-                    elif not entry.is_file(follow_symlinks=False):
-                        self._findings.note(self._root + folder + name, "not a file, folder or link: left out")
-                        continue
-                    keys.append(name)
+                    name = entry.name.encode(_ENCODING, "surrogateescape")
+                    if wanted.takes_all or entry.is_dir(follow_symlinks=False) or wanted.matches(folder + name):
+                        if entry.is_file(follow_symlinks=False):
+                            keys.append(name)
+                        else:
+                            self._list_other(frame, name, entry)
         except OSError as error:
             keys.clear()
             self._findings.problem(self._path(frame), error)
             return
         keys.sort()
         self._note_twins(frame)
+
+    def _list_other(self, frame: _Frame, name: bytes, entry: os.DirEntry[str]) -> None:
+        if entry.is_dir(follow_symlinks=False):
+            if self._wanted.takes_all or self._wanted.enters(frame.folder + name):
+                frame.keys.append(name + b"/")
+        elif entry.is_symlink():
+            frame.links.add(name)
+            frame.keys.append(name)
+        else:
+            self._findings.note(self._root + frame.folder + name, "not a file, folder or link: left out")
 
     def _note_twins(self, frame: _Frame) -> None:
         keys = frame.keys
