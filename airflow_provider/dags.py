@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -42,6 +42,7 @@ from dataset_tasks.ops.requests import (
     to_json,
 )
 from dataset_tasks.spec.compiler import compile_spec
+from dataset_tasks.spec.plan import placeholders_of
 from dataset_tasks.spec.windows import moment, zone
 
 if TYPE_CHECKING:
@@ -187,11 +188,14 @@ def dag_from_plan(
         doc_md=_doc(plan),
     )
     tasks: dict[str, DatasetStepOperator] = {}
+    placeholders = sorted({name for step in plan.steps for name in placeholders_of(step.request)})
     for dataset in plan.datasets:
         group = TaskGroup(group_id=dataset.key, tooltip=dataset.description, dag=dag)
         for step_id in dataset.steps:
             step = plan.step(step_id)
-            tasks[step_id] = _task(plan, dataset, step, tasks, dag=dag, group=group, conn_id=conn_id)
+            tasks[step_id] = _task(
+                plan, dataset, step, tasks, placeholders=placeholders, dag=dag, group=group, conn_id=conn_id
+            )
             for need in step.needs:
                 tasks[need] >> tasks[step_id]
     for task in tasks.values():
@@ -205,6 +209,7 @@ def _task(
     step: Step,
     tasks: Mapping[str, DatasetStepOperator],
     *,
+    placeholders: Sequence[str],
     dag: DAG,
     group: TaskGroup,
     conn_id: str | None,
@@ -219,6 +224,8 @@ def _task(
         task_group=group,
         step=step.id,
         request=data,
+        before=_before(dataset, step, tasks),
+        placeholders=placeholders,
         sources={source: tasks[source].task_id for source in _references(data) if source in tasks},
         profile=plan.profile,
         spec_digest=plan.digest,
@@ -233,6 +240,12 @@ def _task(
         on_failure_callback=partial(_call_back, callback) if isinstance(callback, str) else None,
         **_chosen(options, "owner", "pool", "queue", "priority_weight"),
     )
+
+
+def _before(dataset: PlannedDataset, step: Step, tasks: Mapping[str, DatasetStepOperator]) -> str | None:
+    """The task whose "unchanged" ends this step too; a publish looks at the version that stands in any case."""
+    place = dataset.steps.index(step.id)
+    return None if place == 0 or isinstance(step.request, Publish) else tasks[dataset.steps[place - 1]].task_id
 
 
 def _chosen(options: Mapping[str, JsonValue], *names: str) -> dict[str, Any]:  # Any: typed by the spec's schema

@@ -16,7 +16,7 @@ from airflow_provider.operators.version import differing
 from dataset_tasks.model import Reference
 from dataset_tasks.ops.references import reference
 from dataset_tasks.ops.requests import PublishResult, Request, VerifyResult, request_from_json
-from dataset_tasks.spec.plan import Schedule, Scope, bind
+from dataset_tasks.spec.plan import Schedule, Scope, bind, lookup
 from dataset_tasks.spec.windows import Window, window_at
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ class DatasetStepOperator(StoppableOperator):
         step: Id in the plan; also the task id, below the groups the DAG puts around it.
         request: The request as `to_json` writes it.
         sources: Task ids of the steps it refers to, by step id.
+        before: Task id of the step before it that works on the same draft. Where that one found the dataset unchanged,
+            there is no draft any more, and this step passes the result on.
+        placeholders: Those of the whole plan: one without a value in this run fails every step, so the first ones too,
+            before anything is made.
         profile: Value of `${profile.name}`.
         spec_digest: SHA-256 of the spec's text.
         schedule: The spec's. References to a dataset of its `after` mean the newest triggering version; a run whose
@@ -56,6 +60,8 @@ class DatasetStepOperator(StoppableOperator):
         step: str,
         request: Mapping[str, JsonValue],
         sources: Mapping[str, str],
+        before: str | None = None,
+        placeholders: Sequence[str] = (),
         profile: str = "",
         spec_digest: str = "",
         schedule: Schedule | None = None,
@@ -67,6 +73,8 @@ class DatasetStepOperator(StoppableOperator):
         self.step = step
         self.request = request
         self.sources = sources
+        self.before = before
+        self.placeholders = placeholders
         self.profile = profile
         self.spec_digest = spec_digest
         self.schedule = schedule
@@ -85,7 +93,11 @@ class DatasetStepOperator(StoppableOperator):
             AirflowSkipException: Nothing changed; the result is in XCom.
             DatasetError: It failed; a retry may succeed.
         """
-        results = self._results(context)
+        if self.before is not None:
+            stands = self._left_by(self.before, context)
+            if stands.get("unchanged"):
+                running.skip(stands, context)
+        results = {step: self._left_by(task_id, context) for step, task_id in self.sources.items()}
         with running.translated():
             session = DatasetHook(self.conn_id).get_session()
             request = self._bound(session, results, context)
@@ -100,18 +112,15 @@ class DatasetStepOperator(StoppableOperator):
             running.skip(payload, context)
         return payload
 
-    def _results(self, context: Context) -> dict[str, Mapping[str, JsonValue]]:
-        """What the steps it refers to left in XCom."""
-        found: dict[str, Mapping[str, JsonValue]] = {}
-        for step, task_id in self.sources.items():
-            left = context["ti"].xcom_pull(task_ids=task_id, key=running.XCOM_RETURN_KEY)
-            if not isinstance(left, Mapping):
-                raise AirflowFailException(
-                    f"{self.step} reads the version that {step} made, but task {task_id} has left no result in this run"
-                    f"\nhint: Clear {task_id} with its downstream tasks."
-                )
-            found[step] = left
-        return found
+    def _left_by(self, task_id: str, context: Context) -> Mapping[str, JsonValue]:
+        """The result that another task left in XCom."""
+        left = context["ti"].xcom_pull(task_ids=task_id, key=running.XCOM_RETURN_KEY)
+        if not isinstance(left, Mapping):
+            raise AirflowFailException(
+                f"{self.step} goes on from {task_id}, but that task has left no result in this run"
+                f"\nhint: Clear {task_id} with its downstream tasks."
+            )
+        return left
 
     def _bound(self, session: Session, results: Mapping[str, Mapping[str, JsonValue]], context: Context) -> Request:
         window = self._window(context)
@@ -123,6 +132,8 @@ class DatasetStepOperator(StoppableOperator):
             profile=self.profile,
             results={step: reference(result, catalog_id=session.catalog.id) for step, result in results.items()},
         )
+        for name in self.placeholders:
+            lookup(name, scope)
         after = self.schedule.after if self.schedule else ()
         newest = {name: ids[-1] for name, ids in assets.triggering_versions(context).items() if name in after}
         return bind(request_from_json(pinned(self.request, newest)), scope)

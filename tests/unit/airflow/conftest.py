@@ -85,9 +85,7 @@ def context() -> dict[str, Any]:
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
     return {
-        "ti": FakeTask(
-            dag_id="shop", run_id="manual__1", task_id="create", map_index=-1, try_number=2, xcom={}
-        ),
+        "ti": FakeTask(dag_id="shop", run_id="manual__1", task_id="create", map_index=-1, try_number=2, xcom={}),
         "dag_run": SimpleNamespace(clear_number=0),
         "run_id": "manual__1",
         "params": {},

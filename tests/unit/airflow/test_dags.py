@@ -209,8 +209,12 @@ def test_a_step_fills_in_what_only_the_run_knows(spec: Any, session: Any, contex
 
 def test_a_window_is_missing_where_the_run_has_none(spec: Any, session: Any, context: dict[str, Any]) -> None:
     dag = dag_from_spec(spec(SPEC.replace("/data/orders", '"/data/${run.date}"'), top='schedule: {cron: "0 6 * * *"}'))
-    with pytest.raises(AirflowFailException, match="no window"):
-        step(dag, "orders.build").work(context)
+    for task in dag.tasks:  # the first of them too, before anything is made
+        for source in step(dag, task.task_id).sources.values():
+            left(context, source)
+        with pytest.raises(AirflowFailException, match="no window"):
+            step(dag, task.task_id).work(context)
+    assert session.calls == []
 
 
 def test_a_step_reads_the_version_that_another_left(spec: Any, session: Any, context: dict[str, Any]) -> None:
@@ -230,8 +234,24 @@ def test_a_step_reads_the_version_that_another_left(spec: Any, session: Any, con
 def test_a_step_works_on_the_draft_that_an_earlier_one_made(spec: Any, session: Any, context: dict[str, Any]) -> None:
     dag = dag_from_spec(spec(PER_OPERATION))
     left(context, "orders.create")
+    left(context, "orders.add.0", added=3)
     step(dag, "orders.upload").work(context)
     assert session.calls[-1].request == Upload(ref=VERSION)
+
+
+def test_steps_after_one_that_found_nothing_new_pass_its_result_on(
+    spec: Any, session: Any, context: dict[str, Any]
+) -> None:
+    dag = dag_from_spec(spec(PER_OPERATION))
+    left(context, "orders.add.0", unchanged=True, project="crm", name="orders", version="1.0.0")
+    context["ti"].task_id = "orders.upload"
+    with pytest.raises(AirflowSkipException):
+        step(dag, "orders.upload").work(context)
+    assert context["ti"].xcom["orders.upload", "return_value"]["unchanged"] is True
+    assert session.calls == []
+    left(context, "features.finalize", unchanged=True)
+    step(dag, "features.publish").work(context)
+    assert session.published == [Publish(ref=VERSION, alias="prod")]
 
 
 def test_a_missing_result_names_the_task_to_clear(spec: Any, session: Any, context: dict[str, Any]) -> None:
@@ -332,9 +352,7 @@ def test_a_broken_spec_hides_no_other_of_its_folder(spec: Any, tmp_path: Path, c
         load_dags(tmp_path, on_error="raise")
 
 
-def test_a_worker_builds_only_the_dag_of_its_task(
-    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_builds_only_the_dag_of_its_task(spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c"):
         spec(SPEC.replace("name: shop", f"name: {name}"), f"{name}.yaml")
     spec(SPEC.replace("name: shop", "name: other"), "zz.yaml")

@@ -26,7 +26,7 @@ def request(session: Any, kind: type) -> Any:
 
 
 def test_a_function_becomes_a_build(session: Any, context: dict[str, Any]) -> None:
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/features", inputs={"orders": "crm/orders@published"}, tags=["daily"])(features)(top=3)
     payload = made.operator.work(context)
     create, transform = request(session, Create), request(session, Transform)
@@ -42,7 +42,7 @@ def test_a_function_becomes_a_build(session: Any, context: dict[str, Any]) -> No
 
 
 def test_the_dag_serializes_and_shows_the_task_under_its_own_name() -> None:
-    with DAG("shop") as dag:
+    with DAG("shop", schedule=None) as dag:
         task.dataset("crm/features", publish=True)(features)()
     again = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
     assert again.task_dict["features"].operator_name == "@task.dataset"
@@ -50,14 +50,14 @@ def test_the_dag_serializes_and_shows_the_task_under_its_own_name() -> None:
 
 
 def test_the_result_of_one_task_is_the_input_of_another() -> None:
-    with DAG("shop") as dag:
+    with DAG("shop", schedule=None) as dag:
         first = task.dataset("crm/orders", task_id="orders")(features)()
         task.dataset("crm/features", inputs={"orders": first}, parents=[first["version_id"]])(features)()
     assert dag.task_dict["features"].upstream_task_ids == {"orders"}
 
 
 def test_a_publish_follows_the_build_and_emits_its_event(session: Any, context: dict[str, Any]) -> None:
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/orders", alias="prod")(features)()
     made.operator.work(context)
     assert session.published == [Publish(ref=VERSION, alias="prod")]
@@ -67,7 +67,7 @@ def test_a_publish_follows_the_build_and_emits_its_event(session: Any, context: 
 
 def test_nothing_new_emits_nothing_and_skips_where_that_is_wanted(session: Any, context: dict[str, Any]) -> None:
     session.answers = {"build": {"unchanged": True, "why": "same inputs"}, "publish": {"unchanged": True}}
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/orders", publish=True)(features)()
         skipping = task.dataset("crm/orders", publish=True, skip_when_unchanged=True, task_id="s")(features)()
     assert made.operator.work(context)["unchanged"] is True
@@ -79,7 +79,7 @@ def test_nothing_new_emits_nothing_and_skips_where_that_is_wanted(session: Any, 
 
 def test_an_old_version_that_is_published_only_now_is_no_skip(session: Any, context: dict[str, Any]) -> None:
     session.answers = {"build": {"unchanged": True}}
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/orders", publish=True, skip_when_unchanged=True)(features)()
     assert made.operator.work(context)["unchanged"] is True
     assert context["outlet_events"][dataset_asset("crm/orders")].extra["version_id"] == VERSION
@@ -87,14 +87,14 @@ def test_an_old_version_that_is_published_only_now_is_no_skip(session: Any, cont
 
 def test_a_function_that_raises_may_be_retried(session: Any, context: dict[str, Any]) -> None:
     session.errors["build"] = TransformError("features raised ValueError: no rows")
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/orders")(features)()
     with pytest.raises(TransformError):
         made.operator.work(context)
 
 
 def test_templates_fill_the_arguments_and_the_references(session: Any, context: dict[str, Any]) -> None:
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/{{ kind }}", inputs=["crm/{{ kind }}-raw"])(features)(top="{{ kind }}")
     made.operator.render_template_fields({"kind": "orders"})
     made.operator.work(context)
@@ -104,7 +104,7 @@ def test_templates_fill_the_arguments_and_the_references(session: Any, context: 
 
 
 def test_a_function_maps_over_its_own_arguments(session: Any, context: dict[str, Any]) -> None:
-    with DAG("shop") as dag:
+    with DAG("shop", schedule=None) as dag:
         made = task.dataset("crm/orders", max_active_tis_per_dagrun=2)(features).expand(top=[1, 2])
     one = made.operator.unmap({"op_kwargs": {"top": 2}})
     one.work(context)
@@ -115,7 +115,7 @@ def test_a_function_maps_over_its_own_arguments(session: Any, context: dict[str,
 def test_mistakes_are_told_while_the_dag_is_written() -> None:
     def wants_context(inputs: Any, output: Any, ds: str) -> None: ...
 
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         with pytest.raises(InvalidArgumentError, match="positional") as caught:
             task.dataset("crm/orders")(features)(3)
         assert "by keyword" in caught.value.hint
@@ -132,7 +132,7 @@ def test_mistakes_are_told_while_the_dag_is_written() -> None:
 
 
 def test_an_argument_that_is_no_json_fails_without_a_retry(session: Any, context: dict[str, Any]) -> None:
-    with DAG("shop"):
+    with DAG("shop", schedule=None):
         made = task.dataset("crm/orders")(features)(top=object())
     with pytest.raises(AirflowFailException, match="JSON"):
         made.operator.work(context)

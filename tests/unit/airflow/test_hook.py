@@ -38,9 +38,7 @@ def test_a_connection_says_where_everything_is() -> None:
     place = Place.from_connection(
         connection(catalog_url="postgresql+psycopg://db/datasets", store_url="s3://lake", cache_dir="/var/cache")
     )
-    assert place == Place(
-        catalog_url="postgresql+psycopg://db/datasets", store_url="s3://lake", cache_dir="/var/cache"
-    )
+    assert place == Place(catalog_url="postgresql+psycopg://db/datasets", store_url="s3://lake", cache_dir="/var/cache")
 
 
 def test_user_and_password_of_the_connection_complete_the_url() -> None:
@@ -69,9 +67,7 @@ def test_an_embedded_catalog_is_made_where_it_is_asked_for(
     assert session.settings.catalog_url == f"sqlite:///{home / 'catalog.db'}"
 
 
-def test_an_embedded_connection_wins_over_the_environments_url(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_embedded_connection_wins_over_the_environments_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATASET_TASKS_CATALOG_URL", "postgresql://db/other")
     session = Place.from_connection(connection(catalog="embedded", home=str(tmp_path))).open()
     assert session.settings.catalog_url == f"sqlite:///{tmp_path / 'catalog.db'}"
@@ -97,9 +93,7 @@ def test_a_named_connection_that_is_missing_is_not_replaced_by_the_environment(
         DatasetHook("lake").place()
 
 
-def test_airflow_resolves_the_connection_from_its_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_airflow_resolves_the_connection_from_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     extra = json.dumps({"catalog": "embedded", "home": str(tmp_path)})
     monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps({"conn_type": "dataset_tasks", "extra": extra}))
     assert DatasetHook("lake").place() == Place(home=str(tmp_path), embedded=True)

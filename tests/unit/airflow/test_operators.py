@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-import airflow_provider.operators as operators
+from airflow_provider import operators
 from airflow_provider.assets import dataset_asset
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
 from airflow_provider.operators.base import DatasetOperator
@@ -106,7 +106,7 @@ def test_each_operation_runs_once_under_the_tasks_key(
 
 
 def test_all_operators_serialize_with_their_dag() -> None:
-    with DAG("all") as dag:
+    with DAG("all", schedule=None) as dag:
         for operator in ALL:
             arguments = NEEDED.get(operator.operation.verb, {"ref": VERSION})
             operator(task_id=operator.operation.verb, **arguments)
@@ -115,7 +115,7 @@ def test_all_operators_serialize_with_their_dag() -> None:
 
 
 def test_an_operator_maps_over_its_arguments() -> None:
-    with DAG("mapped") as dag:
+    with DAG("mapped", schedule=None) as dag:
         create = operators.DatasetCreateOperator(task_id="create", name="orders", project="crm")
         add = operators.DatasetAddOperator.partial(task_id="add", ref=create.output["version_id"]).expand(
             path=["/data/a", "/data/b"]
@@ -129,7 +129,7 @@ def test_an_operator_maps_over_its_arguments() -> None:
 
 
 def test_each_field_of_a_result_can_be_referred_to() -> None:
-    with DAG("wired") as dag:
+    with DAG("wired", schedule=None) as dag:
         create = operators.DatasetCreateOperator(task_id="create", name="orders")
         upload = operators.DatasetUploadOperator(task_id="upload", ref=create.output["version_id"])
         operators.DatasetFinalizeOperator(task_id="finalize", ref=upload.output)

@@ -19,11 +19,15 @@ from dataset_tasks.ops.requests import OPERATIONS
 
 
 def test_the_info_is_what_airflows_schema_asks_for() -> None:
-    jsonschema.validate(get_provider_info(), json.loads(files("airflow").joinpath("provider_info.schema.json").read_text()))
+    jsonschema.validate(
+        get_provider_info(), json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    )
 
 
 def test_the_entry_point_belongs_to_the_distribution_that_the_info_names() -> None:
-    own = [point for point in entry_points(group="apache_airflow_provider") if point.value.startswith("airflow_provider.")]
+    own = [
+        point for point in entry_points(group="apache_airflow_provider") if point.value.startswith("airflow_provider.")
+    ]
     assert [point.dist.name for point in own if point.dist] == [get_provider_info()["package-name"]]
 
 
