@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dataset_tasks.catalog.rows import to_micros
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
-from dataset_tasks.errors import IntegrityError, ObjectMissingError
+from dataset_tasks.errors import AlreadyExistsError, IntegrityError, ObjectMissingError
 from dataset_tasks.model import ObjectRef
 from dataset_tasks.store import Store, Writer
 
@@ -165,5 +165,8 @@ class Objects:
             "store_id": store_id,
             "created": to_micros(self._clock()),
         }
-        self.store(store_id).put(self.full_key("owner.json"), json.dumps(document).encode(), create_only=True)
+        try:
+            self.store(store_id).put(self.full_key("owner.json"), json.dumps(document).encode(), create_only=True)
+        except AlreadyExistsError:
+            pass  # written by an earlier session of this catalog, whose id the key begins with
         self._owned.add(store_id)
