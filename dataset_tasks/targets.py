@@ -274,13 +274,30 @@ def target_error(error: OSError, root: bytes, path: bytes) -> TargetError | Stor
 class Twins:
     """Finds names that a file system which ignores case and Unicode forms would take for one.
 
-    >>> Twins().first([b"img/A.png", b"img/b.png", b"img/a.png"])
+    Args:
+        where: The folder in question, for the message.
+
+    >>> Twins("copy").first([b"img/A.png", b"img/b.png", b"img/a.png"])
     (b'img/A.png', b'img/a.png')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: AnyPath) -> None:
+        self._where = where
         self._files: dict[bytes, bytes] = {}
         self._folders: dict[bytes, bytes] = {}
+
+    def check(self, paths: list[bytes]) -> None:
+        """Refuses paths that can't be told apart from each other, or from those of earlier calls.
+
+        Raises:
+            TargetError: Names both.
+        """
+        found = self.first(paths)
+        if found:
+            raise TargetError(
+                f"the file system of {shown(self._where)} can't tell {show(found[0])} from {show(found[1])}",
+                hint="Choose a folder on a file system that minds case and Unicode forms, or rename one of the two.",
+            )
 
     def first(self, paths: list[bytes]) -> tuple[bytes, bytes] | None:
         """The first of these that can't be told from one before it, and that one; those of earlier calls count."""
