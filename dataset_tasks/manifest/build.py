@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.manifest.columns import bounds_of, empty, flat, show
+from dataset_tasks.manifest.columns import bounds_of, empty, flat, quoted
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index
 from dataset_tasks.manifest.packs import MAX_SEGMENTS, PackWriter, ReadObject
@@ -55,9 +55,9 @@ class Built:
     Attributes:
         index: The new index; store `index.to_bytes()` after the packs.
         packs: Pairs of key and bytes of the packs to store; none if every segment could be taken over.
-        added: How many paths the base did not have.
-        replaced: How many of its paths got a new entry.
-        removed: How many of its paths are gone.
+        added: How many paths the base did not have; 0 for a merge.
+        replaced: How many of its paths got a new entry; 0 for a merge.
+        removed: How many of its paths are gone; 0 for a merge.
     """
 
     index: Index
@@ -139,12 +139,10 @@ class Builder:
                 if not self._paths and self._limits.cuts.closes(piece.segment.count, following):
                     self.keep(piece)
                 else:
-                    table = piece.rows()
-                    self._cut(table, table["path"].to_pylist(), following)
+                    self._cut(piece.rows(), following)
             else:
-                paths = piece["path"].to_pylist()
-                self._tree.rows(paths)
-                self._cut(piece, paths, following)
+                self._tree.rows(flat(piece["path"]))
+                self._cut(piece, following)
         return self.finish()
 
     def finish(self) -> tuple[Index, tuple[tuple[str, bytes], ...]]:
@@ -162,10 +160,10 @@ class Builder:
         """Appends a segment whose content stays and whose other columns are those of `table`."""
         self._write(table, piece.segment.digest)
 
-    def _cut(self, table: pa.Table, paths: list[bytes], following: bytes | None) -> None:
+    def _cut(self, table: pa.Table, following: bytes | None) -> None:
         """Takes rows in and writes every segment whose end is known by now."""
         cuts, known = self._limits.cuts, len(self._paths)
-        self._paths += paths
+        self._paths += table["path"].to_pylist()
         self._table = pa.concat_tables([self._table, table])
         start = 0
         while (end := cuts.next_cut(self._paths, start, known)) is not None:
@@ -185,7 +183,7 @@ class Builder:
         unknown = [key for key in chunks if key not in self._objects]
         if unknown:
             raise InvalidArgumentError(
-                f"entries from {show(first)} to {show(last)} refer to chunks {unknown} of which no reference is known",
+                f"entries from {quoted(first)} to {quoted(last)} refer to chunks {unknown} of which no reference is known",
                 hint="Give the references of new chunks as `objects`.",
             )
         pack, group = self._writer.add(table)

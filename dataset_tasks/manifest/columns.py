@@ -7,6 +7,7 @@ behind one's back (0.2 s and 40 MiB a process); buffers, and scalars taken out o
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, repeat
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import FileEntry, LinkEntry
+from dataset_tasks.paths import first_fault, show
 
 FILE = 0
 LINK = 1
@@ -48,11 +50,8 @@ CONTENT_COLUMNS: tuple[str, ...] = ("path", "kind", "size", "hash", "link", "pin
 STORAGE_COLUMNS: tuple[str, ...] = ("chunk", "offset", "stored", "method")
 """Where the bytes of an entry are: what an upload changes."""
 
-PLACEMENT_SCHEMA = pa.schema([SCHEMA.field(name) for name in ("path", "hash", *STORAGE_COLUMNS)])
+PLACEMENT_SCHEMA = pa.schema([SCHEMA.field(name).with_nullable(False) for name in ("path", "hash", *STORAGE_COLUMNS)])
 """What an upload says of each file: the entry it is about (path and hash) and its new place."""
-
-# An empty part (also a leading or trailing slash, or an empty path), `.` or `..` as a part, a NUL or a backslash.
-_BAD_PATH = r"(?:^|/)\.{0,2}(?:/|$)|[\x00\\]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,22 +300,13 @@ def flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def path_problem(paths: pa.Array) -> str | None:
     """What is wrong with a column of paths, if anything: each on its own, and that they are strictly increasing."""
-    count = len(paths)
-    increasing = pc.less(paths.slice(0, max(count - 1, 0)), paths.slice(1))
+    increasing = pc.less(paths.slice(0, max(len(paths) - 1, 0)), paths.slice(1))
     if pc.all(increasing).as_py() is False:
         position = pc.index(increasing, FALSE).as_py()
         before, after = paths[position].as_py(), paths[position + 1].as_py()
-        return f"path {show(after)} comes after {show(before)}, strictly increasing paths expected"
-    bad = pc.match_substring_regex(paths, _BAD_PATH)
-    if pc.any(bad).as_py():
-        wrong = paths[pc.index(bad, TRUE).as_py()].as_py()
-        return f"path {show(wrong)} is not allowed: no empty part, `.`, `..`, backslash or NUL may be in it"
-    try:
-        paths.cast(pa.string())
-    except pa.ArrowInvalid:
-        wrong = next(path for path in paths.to_pylist() if not _is_utf8(path))
-        return f"path {show(wrong)} is not UTF-8"
-    return None
+        return f"path {quoted(after)} comes after {quoted(before)}, strictly increasing paths expected"
+    found = first_fault(paths.to_pylist())
+    return None if found is None else f"path {quoted(found[0])} {found[1]}"
 
 
 def entry_problem(table: pa.Table) -> str | None:
@@ -338,17 +328,9 @@ def entry_problem(table: pa.Table) -> str | None:
     return None
 
 
-def _is_utf8(path: bytes) -> bool:
-    try:
-        path.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def show(path: bytes) -> str:
-    """A path as messages show it: quoted, control characters and bad bytes escaped."""
-    return repr(path.decode(errors="backslashreplace"))
+def quoted(path: bytes) -> str:
+    """A path as messages show it: in quotes, control characters and bad bytes escaped."""
+    return f"'{show(path)}'"
 
 
 def bounds_of(table: pa.Table) -> tuple[bytes, bytes]:
@@ -359,6 +341,11 @@ def bounds_of(table: pa.Table) -> tuple[bytes, bytes]:
     return first, last
 
 
+def lower_bound(paths: pa.Array | pa.ChunkedArray, path: bytes) -> int:
+    """Position of the first of some sorted paths that is not below `path`."""
+    return bisect_left(range(len(paths)), path, key=lambda position: paths[position].as_py())
+
+
 def rows(table: pa.Table) -> Iterator[Entry]:
     """The rows of a table with all columns as Python values, one by one, in order."""
     for batch in table.select(list(COLUMNS)).to_batches(max_chunksize=4096):
@@ -366,5 +353,6 @@ def rows(table: pa.Table) -> Iterator[Entry]:
             yield Entry(*values)
 
 
-FALSE, TRUE = int8s((0, 1)).cast(pa.bool_())
-"""Scalars for kernels that would load pandas for Python's own."""
+# Scalars for kernels, which would load pandas for Python's own values.
+FALSE = int8s((0,)).cast(pa.bool_())[0]
+NOTHING, AFTER_SLASH = binaries((b"", b"0"))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest.codec import HINT_DAMAGED, damaged
-from dataset_tasks.manifest.columns import binaries, digests, int32s, int64s, path_problem, show, strings
+from dataset_tasks.manifest.columns import binaries, digests, int32s, int64s, path_problem, quoted, strings
 from dataset_tasks.manifest.digest import LAYOUT, content_hash
 from dataset_tasks.manifest.segments import CUTS, PathRange, Segment
 from dataset_tasks.model import ObjectRef
@@ -222,16 +222,16 @@ def _problem(index: Index) -> str | None:
     """What contradicts itself in an index, if anything."""
     for segment in index.segments:
         if not (0 < segment.count <= CUTS.most and 0 <= segment.pending <= segment.count and segment.bytes >= 0):
-            return f"the segment from {show(segment.first)} has impossible counts"
+            return f"the segment from {quoted(segment.first)} has impossible counts"
         ends = (segment.first,) if segment.count == 1 else (segment.first, segment.last)
         if segment.count == 1 and segment.first != segment.last:
-            return f"the segment from {show(segment.first)} has one entry but two ends"
+            return f"the segment from {quoted(segment.first)} has one entry but two ends"
         problem = path_problem(binaries(ends))
         if problem is not None:
             return problem
     for before, after in pairwise(index.segments):
         if before.last >= after.first:
-            return f"the segments from {show(before.first)} and from {show(after.first)} overlap"
+            return f"the segments from {quoted(before.first)} and from {quoted(after.first)} overlap"
     needed = {key for segment in index.segments for key in (segment.pack, *segment.chunks)}
     if needed != set(index.objects):
         return f"objects {sorted(needed ^ set(index.objects))} are referred to and missing, or not referred to"

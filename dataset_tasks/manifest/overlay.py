@@ -19,10 +19,11 @@ from dataset_tasks.manifest.columns import (
     conform,
     entry_problem,
     flat,
+    lower_bound,
     path_problem,
-    show,
+    quoted,
 )
-from dataset_tasks.manifest.reading import BATCH_ROWS, Manifest, cut, lower_bound
+from dataset_tasks.manifest.reading import BATCH_ROWS, Manifest, cut
 from dataset_tasks.manifest.segments import PathRange
 from dataset_tasks.model import ObjectRef
 
@@ -115,7 +116,7 @@ def _placed(table: pa.Table, placed: pa.Table) -> pa.Table:
     differs = pc.not_equal(flat(table["hash"]).take(positions), hashes)
     if pc.any(differs).as_py():
         raise InvalidArgumentError(
-            f"bytes were stored for {show(pc.filter(paths, differs)[0].as_py())} whose hash is not that of the entry",
+            f"bytes were stored for {quoted(pc.filter(paths, differs)[0].as_py())} whose hash is not that of the entry",
             hint="The file changed in between: add it again, then upload.",
         )
     back = pc.index_in(flat(table["path"]), value_set=paths)
@@ -123,12 +124,17 @@ def _placed(table: pa.Table, placed: pa.Table) -> pa.Table:
     for name in STORAGE_COLUMNS:
         column = pc.if_else(hit, flat(placed[name]).take(back), flat(table[name]))
         table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), column)
+    problem = entry_problem(table)
+    if problem is not None:
+        raise InvalidArgumentError(
+            f"places of bytes are not valid: {problem}", hint="Only files have a place; offsets and sizes are bytes."
+        )
     return table
 
 
 def _not_there(path: bytes) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"bytes were stored for {show(path)}, which the manifest does not have",
+        f"bytes were stored for {quoted(path)}, which the manifest does not have",
         hint="It was removed in between: run the upload again.",
     )
 
@@ -155,6 +161,13 @@ class _Overlay:
                 yield Whole(segment, self._base)
             elif not changed and removals[0].covers(segment.first, segment.last):
                 self.removed += segment.count
+            elif not changed:
+                kept = self._kept(Whole(segment, self._base).rows(), removals)
+                # What was to be removed may not have been there.
+                if len(kept) == segment.count:
+                    yield Whole(segment, self._base)
+                elif len(kept):
+                    yield kept
             else:
                 yield from self._merged(Whole(segment, self._base).rows(), removals, bound)
         if not segments:
@@ -243,7 +256,7 @@ class _Sorted:
         problem = self._problem(self._head)
         first, last = bounds_of(self._head)
         if problem is None and self._last is not None and first <= self._last:
-            problem = f"path {show(first)} comes after {show(self._last)}, strictly increasing paths expected"
+            problem = f"path {quoted(first)} comes after {quoted(self._last)}, strictly increasing paths expected"
         if problem is not None:
             raise InvalidArgumentError(
                 f"entries to put into a manifest are not valid: {problem}",
@@ -276,7 +289,7 @@ class _Removals:
         for span in self._ranges:
             if before is None or span.start < before or (span.end is not None and span.end <= span.start):
                 raise InvalidArgumentError(
-                    f"the removal from {show(span.start)} overlaps the one before, is empty or not in order",
+                    f"the removal from {quoted(span.start)} overlaps the one before, is empty or not in order",
                     hint="Give paths and ranges sorted by their bytes, none twice.",
                 )
             before = span.end

@@ -13,7 +13,15 @@ import pyarrow as pa
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest.codec import HINT_DAMAGED, PackDecoder, PackEncoder
-from dataset_tasks.manifest.columns import COLUMNS, CONTENT_COLUMNS, bounds_of, entry_problem, flat, path_problem, show
+from dataset_tasks.manifest.columns import (
+    COLUMNS,
+    CONTENT_COLUMNS,
+    bounds_of,
+    entry_problem,
+    flat,
+    path_problem,
+    quoted,
+)
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index
 from dataset_tasks.manifest.segments import Segment
@@ -137,9 +145,9 @@ def _check(table: pa.Table, segment: Segment) -> None:
         return
     found = bounds_of(table)
     if found != (segment.first, segment.last):
-        expected = f"{show(segment.first)} to {show(segment.last)}"
+        expected = f"{quoted(segment.first)} to {quoted(segment.last)}"
         raise IntegrityError(
-            f"{what} goes from {show(found[0])} to {show(found[1])}, expected {expected}", hint=HINT_DAMAGED
+            f"{what} goes from {quoted(found[0])} to {quoted(found[1])}, expected {expected}", hint=HINT_DAMAGED
         )
     problem = entry_problem(table) if len(names) == len(COLUMNS) else path_problem(flat(table["path"]))
     if problem is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 
 import pyarrow as pa
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.manifest.columns import COLUMNS, SCHEMA, Entry, empty, int64s, rows
+from dataset_tasks.manifest.columns import COLUMNS, SCHEMA, Entry, empty, int64s, lower_bound, rows
 from dataset_tasks.manifest.index import EMPTY, Index
 from dataset_tasks.manifest.packs import CACHE_BYTES, PackReader, ReadObject
 from dataset_tasks.manifest.segments import Path, PathRange, Segment
@@ -166,11 +165,6 @@ class Manifest:
 def ordered(columns: Sequence[str]) -> list[str]:
     """Column names in the order of the schema, none twice."""
     return [name for name in COLUMNS if name in columns]
-
-
-def lower_bound(paths: pa.Array | pa.ChunkedArray, path: bytes) -> int:
-    """Position of the first of some sorted paths that is not below `path`."""
-    return bisect_left(range(len(paths)), path, key=lambda position: paths[position].as_py())
 
 
 def cut(table: pa.Table, span: PathRange) -> pa.Table:

@@ -8,13 +8,14 @@ further back in an unread segment may matter, and then that segment is read.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from itertools import pairwise
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.manifest.columns import show
+from dataset_tasks.manifest.columns import AFTER_SLASH, NOTHING, flat, lower_bound, quoted
 
 if TYPE_CHECKING:
     from dataset_tasks.manifest.reading import Manifest
@@ -32,20 +33,22 @@ class TreeCheck:
         self._unread: list[tuple[Segment, Manifest]] = []
         self._watched: list[bytes] = []
 
-    def rows(self, paths: Sequence[bytes]) -> None:
+    def rows(self, paths: pa.Array) -> None:
         """Passes the paths of some rows, which may be mixed from anywhere.
 
         Raises:
             InvalidArgumentError: One of them lies below a file, or is a file with others below it.
         """
-        self._meet(paths[0], None)
+        self._meet(paths[0].as_py(), None)
         for file in self._watched:
             _refuse_below(file, paths)
-        for file, after in pairwise(paths):
-            if after.startswith(file) and after[len(file)] <= _SLASH:
-                _refuse_below(file, paths)
-                self._watched.append(file)
-        self._last = paths[-1]
+        # `file` < `after` < `file0` says that `after` is `file` and more, which begins with a byte up to `/`.
+        limits = pc.binary_join_element_wise(paths.slice(0, len(paths) - 1), AFTER_SLASH, NOTHING)
+        watched = paths.slice(0, len(paths) - 1).filter(pc.less(paths.slice(1), limits)).to_pylist()
+        for file in watched:
+            _refuse_below(file, paths)
+        self._watched += watched
+        self._last = paths[-1].as_py()
 
     def segment(self, segment: Segment, origin: Manifest) -> None:
         """Passes a whole segment of a manifest that is valid in itself, without reading it unless there is need.
@@ -83,13 +86,11 @@ class TreeCheck:
         if path > segment.last:
             return False
         paths = _paths(segment, origin)
-        found = bisect_left(paths, path)
-        return found < len(paths) and paths[found] == path
+        return bool(paths[lower_bound(paths, path)].as_py() == path)
 
 
-def _paths(segment: Segment, origin: Manifest) -> list[bytes]:
-    paths: list[bytes] = origin.read(segment, ("path",))["path"].to_pylist()
-    return paths
+def _paths(segment: Segment, origin: Manifest) -> pa.Array:
+    return flat(origin.read(segment, ("path",))["path"])
 
 
 def _shared(left: bytes, right: bytes) -> int:
@@ -100,11 +101,11 @@ def _shared(left: bytes, right: bytes) -> int:
     return min(len(left), len(right))
 
 
-def _refuse_below(file: bytes, paths: Sequence[bytes]) -> None:
+def _refuse_below(file: bytes, paths: pa.Array) -> None:
     """Raises if one of some sorted paths lies below a file."""
-    found = bisect_left(paths, file + b"/")
-    if found < len(paths) and paths[found] < file + b"0":
+    below = paths.slice(lower_bound(paths, file + b"/"), 1).to_pylist()
+    if below and below[0] < file + b"0":
         raise InvalidArgumentError(
-            f"{show(file)} can't be both a file and a folder: {show(paths[found])} lies below it",
+            f"{quoted(file)} can't be both a file and a folder: {quoted(below[0])} lies below it",
             hint="Remove one of the two, or put one under another path.",
         )
