@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dataset_tasks import journal
 from dataset_tasks.catalog.sql import Catalog
-from dataset_tasks.catalog.writes import Clock
-from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.catalog.writes import Clock, Record
+from dataset_tasks.errors import ConflictError, InvalidArgumentError
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.objects import Objects, Ranges
 from dataset_tasks.progress import SILENT, Progress
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dataset_tasks.cache import Cache
     from dataset_tasks.manifest import Manifest
     from dataset_tasks.ops.requests import Request, Result
+_TRIES = 12
 
 
 def utc_now() -> datetime:
@@ -129,6 +132,53 @@ class Session:
     def chunk_opener(self, manifest: Manifest) -> Callable[[str], Ranges]:
         """Opens the chunks of a manifest by key, for ranged reads."""
         return lambda key: self.objects.ranges(manifest.index.objects[key])
+
+    def change(self, version_id: str, values: Callable[[Version], Mapping[str, Any]]) -> Version:  # Any: per field
+        """Changes what may change on a final version too, laid over what other writers did meanwhile.
+
+        Args:
+            version_id: Which version.
+            values: Given the version as it stands, the new `tags`, `metadata` (by name), `description` or `quarantined`.
+        """
+        for left in reversed(range(_TRIES)):
+            version = self.catalog.version(version_id)
+            try:
+                changed = self.catalog.change(version, self._record("change"), **values(version))
+            except ConflictError:
+                if not left:
+                    raise
+                continue
+            self.flush_journal()
+            return changed
+        raise AssertionError("the last try returns or raises")
+
+    def set_alias(self, version: Version, alias: str) -> Version:
+        """Points an alias of the version's dataset at it."""
+        changed = self.catalog.set_alias(version, alias, self._record("alias"))
+        self.flush_journal()
+        return changed
+
+    def move_dataset(self, project: str, name: str, *, to_project: str, to_name: str) -> None:
+        """Gives every version of a dataset another project and name; ids and aliases stay.
+
+        Raises:
+            AlreadyExistsError: The target name has versions already.
+        """
+        self.catalog.move_dataset(project, name, to_project=to_project, to_name=to_name)
+        self.flush_journal()
+
+    def _record(self, verb: str) -> Record:
+        return Record(
+            key=f"call/{secrets.token_hex(16)}", verb=verb, digest="", result=lambda version: {"id": version.id}
+        )
+
+    def flush_journal(self) -> None:
+        """Writes the journal objects of all events that have none yet.
+
+        Raises:
+            StorageError: A store refused or did not answer; the events wait for the next call.
+        """
+        journal.flush(self.catalog, self.objects)
 
     def run(
         self,

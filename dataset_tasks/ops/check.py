@@ -45,8 +45,7 @@ def run(context: Context, request: Check) -> CheckResult:
         )
     for each in findings:
         context.progress.note(f"{version.label}: {each}")
-    result = CheckResult(**about(version), findings=tuple(findings), notes=tuple(notes))
-    return result
+    return CheckResult(**about(version), findings=tuple(findings), notes=tuple(notes))
 
 
 def _counts(request: Check, version: Version) -> Iterator[str]:

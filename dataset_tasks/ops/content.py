@@ -10,10 +10,12 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.manifest import Built, Index, Manifest, PathRange, apply, merge
@@ -243,4 +245,28 @@ def merged(context: Context, parents: Sequence[Version], store_id: str) -> Conte
         bytes=index.bytes,
         content_hash=index.content_hash,
         objects=tuple(ref.key for ref in refs),
+    )
+
+
+def head_of(version: Version) -> dict[str, JsonValue]:
+    """The content of a draft as it stands, as JSON, to go back to."""
+    return {
+        "index": dump_object(version.index),
+        "pending": version.pending,
+        "pending_object": dump_object(version.pending_object),
+        "files": version.files,
+        "bytes": version.bytes,
+        "content_hash": version.content_hash,
+    }
+
+
+def head_from(saved: Mapping[str, Any]) -> Content:  # Any: JSON of `head_of`
+    """The content that `head_of` wrote down."""
+    return Content(
+        index=load_object(saved["index"]),
+        pending=saved["pending"],
+        pending_object=load_object(saved["pending_object"]),
+        files=saved["files"],
+        bytes=saved["bytes"],
+        content_hash=saved["content_hash"],
     )

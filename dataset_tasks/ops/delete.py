@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataset_tasks.model import State, Version
-from dataset_tasks.ops import journal, scratch
+from dataset_tasks.ops import scratch
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Delete, DeleteResult
 
@@ -26,7 +26,7 @@ def run(context: Context, request: Delete) -> DeleteResult:
         scratch.clear(context.session, version)
     else:
         ended = catalog.delete(version, record, force=request.force)
-        journal.flush(context.session)
+        context.session.flush_journal()
     return _result(ended)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from dataset_tasks.errors import ConflictError, StateError, StorageError
 from dataset_tasks.catalog.writes import Record
+from dataset_tasks.errors import ConflictError, StateError, StorageError
 from dataset_tasks.model import Version
-from dataset_tasks.ops import journal, unchanged
+from dataset_tasks.ops import unchanged
 from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.requests import Finalize, FinalizeResult
 
@@ -28,7 +28,7 @@ def run(context: Context, request: Finalize) -> FinalizeResult:
     catalog = context.session.catalog
     version = catalog.resolve(request.ref)
     if version.state.is_final:
-        journal.flush(context.session)
+        context.session.flush_journal()
         return result_of(version)
     require_draft(version)
     standing = unchanged.settle(context, request, version)
@@ -49,7 +49,7 @@ def run(context: Context, request: Finalize) -> FinalizeResult:
         final = catalog.version(version.id)
         if not (final.state.is_final and final.content_hash == version.content_hash):
             raise
-    journal.flush(context.session)
+    context.session.flush_journal()
     return result_of(tidied(context, final))
 
 

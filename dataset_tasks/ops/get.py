@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dataset_tasks.ops.context import Context, about, require_final
+from dataset_tasks.ops.context import Context
 from dataset_tasks.ops.requests import GetCopy, GetCopyResult
 
 
 def run(context: Context, request: GetCopy) -> GetCopyResult:
-    """x"""
+    """X"""
     raise NotImplementedError
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context
 from dataset_tasks.ops.requests import Upload
 from dataset_tasks.paths import show, to_text
+from dataset_tasks.progress import Task
 from dataset_tasks.session import Session
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -27,13 +27,13 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 @dataclass(slots=True)
 class Job:
-    """The files of one chunk, sorted by path. `is_last`: the commit follows at once, so no delta is needed."""
+    """The files of one chunk, sorted by path; `total` is their bytes. `is_last`: the commit follows at once, so no delta is needed."""
 
     paths: list[bytes] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     hashes: list[bytes] = field(default_factory=list)
     sources: list[bytes | None] = field(default_factory=list)
-    bytes: int = 0
+    total: int = 0
     is_last: bool = False
 
     def add(self, path: bytes, size: int, sha256: bytes, source: bytes | None) -> None:
@@ -42,7 +42,7 @@ class Job:
         self.sizes.append(size)
         self.hashes.append(sha256)
         self.sources.append(source)
-        self.bytes += size
+        self.total += size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def pack(
     store_id: str,
     job: Job,
     request: Upload,
-    advance: Callable[..., None],
+    task: Task,
 ) -> Packed:
     """Stores the files of a job as one chunk. Files that fail are named in the outcome, the others are stored.
 
@@ -85,7 +85,6 @@ def pack(
     objects.begin(version.id, store_id, keys)
     failures: dict[str, str] = {}
     members: list[Member] = []
-    chunks: list[int] = []
     with objects.writer(store_id, keys[0]) as sink:
         writer = ChunkWriter(sink, request.compression)
         known: dict[bytes, Member] = {}
@@ -95,11 +94,11 @@ def pack(
             except SourceError as error:
                 failures[to_text(path)] = error.message
                 if writer.broken:
-                    return _again_without(context, version, store_id, job, request, advance, failures)
+                    return _again_without(context, version, store_id, job, request, task, failures)
                 continue
             known[sha256] = member
             members.append(member._replace(path=path))
-            advance(files=1, bytes=size)
+            task.advance(files=1, bytes=size)
         if not members:
             objects.discard((store_id, key) for key in keys)
             return Packed(failures=failures)
@@ -135,7 +134,7 @@ def _again_without(
     store_id: str,
     job: Job,
     request: Upload,
-    advance: Callable[..., None],
+    task: Task,
     failures: dict[str, str],
 ) -> Packed:
     """Packs a job anew after a large file changed while it was packed, which spoils the chunk."""
@@ -145,7 +144,7 @@ def _again_without(
             rest.add(path, size, sha256, source)
     if not rest.paths:
         return Packed(failures=failures)
-    packed = pack(context, version, store_id, rest, request, advance)
+    packed = pack(context, version, store_id, rest, request, task)
     return Packed(
         ref=packed.ref,
         placed=packed.placed,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.model import State, Version
-from dataset_tasks.ops import journal
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import Publish, PublishResult
 
@@ -30,7 +29,7 @@ def run(context: Context, request: Publish) -> PublishResult:
         return _result(now, request.alias, unchanged=False)
 
     if version.state is State.PUBLISHED and _is_aliased(context, version, request.alias):
-        journal.flush(context.session)
+        context.session.flush_journal()
         return _result(version, request.alias, unchanged=True)
     try:
         published = catalog.publish(version, request.alias, context.record(request, result))
@@ -38,7 +37,7 @@ def run(context: Context, request: Publish) -> PublishResult:
         published = catalog.version(version.id)
         if published.state is not State.PUBLISHED or not _is_aliased(context, published, request.alias):
             raise
-    journal.flush(context.session)
+    context.session.flush_journal()
     return result(published)
 
 

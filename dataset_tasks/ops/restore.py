@@ -15,6 +15,7 @@ from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context
 from dataset_tasks.ops.staged import member_of
 from dataset_tasks.ops.upload import DEFAULT_CHUNK, MOST_MEMBERS
+from dataset_tasks.store import Writer
 
 _BATCH = 4096
 
@@ -72,7 +73,7 @@ class _Copier:
         self._version = version
         self._source = source
         self._key = ""
-        self._sink = None
+        self._sink: Writer | None = None
         self._writer: ChunkWriter | None = None
 
     def table(self, batch: list[Entry], owners: Collection[str] | None) -> pa.Table:
@@ -130,8 +131,8 @@ class _Copier:
             objects = self._context.session.objects
             self._key = new_key("chunk")
             objects.begin(self._version.id, self._version.store_id, [self._key])
-            self._sink = objects.writer(self._version.store_id, self._key)
-            self._writer = ChunkWriter(self._sink)
+            sink = objects.writer(self._version.store_id, self._key)
+            self._sink, self._writer = sink, ChunkWriter(sink)
         return self._writer
 
 

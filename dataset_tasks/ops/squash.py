@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.catalog.writes import NewVersion
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.manifest import Built, Manifest, merge, squash
+from dataset_tasks.manifest import Manifest, squash
 from dataset_tasks.model import State, Version
 from dataset_tasks.objects import new_key
-from dataset_tasks.ops import finalize, journal, unchanged
+from dataset_tasks.ops import finalize, unchanged
 from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_final
+from dataset_tasks.ops.inherited import inherited
 from dataset_tasks.ops.requests import Create, CreateResult, Delete, Squash, SquashResult
 from dataset_tasks.ops.restore import stored_anew
 from dataset_tasks.ops.run import run as run_request
@@ -62,7 +63,7 @@ def _fill(
     filled = commit(context.part("fill"), request, draft, change, _result)
     record = context.record(request, _result)
     final = finalize.commit(context, filled, record, fingerprint)
-    journal.flush(context.session)
+    context.session.flush_journal()
     return _result(finalize.tidied(context, final))
 
 
@@ -99,26 +100,10 @@ def _content(context: Context, versions: Sequence[Version], draft: Version) -> M
     session = context.session
     if len(versions) == 1:
         return session.manifest(versions[0])
-    before = [_merged(context, [session.catalog.version(i) for i in v.parents], draft) for v in versions]
+    before = [inherited(session, version.parents) for version in versions]
     steps = [(old, session.manifest(version)) for old, version in zip(before, versions, strict=True)]
     built = squash(before[0], steps, new_key=lambda: new_key("pack"), store_id=draft.store_id)
-    return _readable(context, built, before[0])
-
-
-def _merged(context: Context, parents: Sequence[Version], draft: Version) -> Manifest:
-    """What a version started from; parents that were deleted count as empty."""
-    standing = [parent for parent in parents if parent.state.is_final]
-    if not standing:
-        return Manifest.empty()
-    manifests = [context.session.manifest(parent) for parent in standing]
-    if len(manifests) == 1:
-        return manifests[0]
-    built = merge(manifests, new_key=lambda: new_key("pack"), store_id=draft.store_id)
-    return built.manifest(context.session.objects.read)
-
-
-def _readable(context: Context, built: Built, base: Manifest) -> Manifest:
-    return built.manifest(base.read_object if len(base) else context.session.objects.read)
+    return built.manifest(session.objects.read)
 
 
 def _refuse_disorder(context: Context, versions: Sequence[Version]) -> None:

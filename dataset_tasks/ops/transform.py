@@ -13,12 +13,15 @@ from pathlib import Path
 from dataset_tasks.errors import DatasetError, InvalidArgumentError, TransformError
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops import add, code, scratch, unchanged
+from dataset_tasks.ops.content import head_from, head_of
 from dataset_tasks.ops.context import Context, about, digest, draft
 from dataset_tasks.ops.get import read_only_copy
 from dataset_tasks.ops.requests import AddFiles, Transform, TransformResult
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 _TAIL_BYTES = 4000
+#: In the origin of a draft: its content before the transform, to go back to when the transform runs again.
+_HEAD = "before_transform"
 
 
 def run(context: Context, request: Transform) -> TransformResult:
@@ -34,9 +37,14 @@ def run(context: Context, request: Transform) -> TransformResult:
     """
     if (request.call is None) == (request.run is None):
         raise InvalidArgumentError("a transform is either a function or a program", hint="Give one of `call`, `run`.")
-    version = draft(context, request.ref)
-    made_from = {**version.origin, unchanged.CODE: _code_digest(context, request), unchanged.STAGED: _staged(version)}
-    parts = unchanged.parts_of(version) | {"code": made_from[unchanged.CODE], "staged": made_from[unchanged.STAGED]}
+    version = _before(context, request, draft(context, request.ref))
+    made_from = {
+        **version.origin,
+        unchanged.CODE: _code_digest(context, request),
+        unchanged.STAGED: version.content_hash,
+        _HEAD: head_of(version),
+    }
+    parts = {**unchanged.parts_of(version), "code": made_from[unchanged.CODE], "staged": version.content_hash}
     fingerprint = unchanged.fingerprint(parts)
     standing = _made_already(context, request, version, fingerprint)
     if standing is not None:
@@ -50,7 +58,11 @@ def run(context: Context, request: Transform) -> TransformResult:
             each.name: held.enter_context(read_only_copy(context, each.ref, files=each.files))
             for each in version.inputs
         }
-        metadata = _call(context, request, inputs, output) if request.call else _run(request, inputs, output)
+        metadata: Mapping[str, JsonValue] | None = None
+        if request.call is not None:
+            metadata = _call(context, request, inputs, output)
+        else:
+            _run(request, inputs, output)
     seconds = time.monotonic() - started
     added = add.add_folder(
         context,
@@ -74,9 +86,13 @@ def run(context: Context, request: Transform) -> TransformResult:
     return added
 
 
-def _staged(version: Version) -> str:
-    """The content before the transform; on a repeated try, what it was at the first."""
-    return str(version.origin.get(unchanged.STAGED, version.content_hash))
+def _before(context: Context, request: Transform, version: Version) -> Version:
+    """The draft as it was before the transform: what an earlier try wrote is taken out again."""
+    saved = version.origin.get(_HEAD)
+    if not isinstance(saved, Mapping):
+        return version
+    record = context.part("rewind").record(request, lambda now: TransformResult(**about(now)))
+    return context.session.catalog.commit_content(version, head_from(saved), record)
 
 
 def _made_already(context: Context, request: Transform, version: Version, fingerprint: str) -> Version | None:

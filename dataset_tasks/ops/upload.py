@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -22,6 +22,7 @@ from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.packing import Job, Packed, pack
 from dataset_tasks.ops.requests import Upload, UploadResult
 from dataset_tasks.pending import Pending
+from dataset_tasks.progress import Task
 
 _MIB = 1 << 20
 DEFAULT_CHUNK = 128 * _MIB
@@ -92,7 +93,7 @@ class _Upload:
             f"{self._version.dataset}: upload", files=self._version.pending, bytes=_pending_bytes(manifest)
         ) as task:
             task.advance(files=tally.files, bytes=tally.bytes)
-            for packed in self._packed(self._jobs(manifest, tally), task.advance):
+            for packed in self._packed(self._jobs(manifest, tally), task):
                 tally.take(packed)
         result = UploadResult(
             **about(self._version),
@@ -121,7 +122,7 @@ class _Upload:
             for row in zip(
                 todo["path"].to_pylist(), todo["size"].to_pylist(), todo["hash"].to_pylist(), sources, strict=True
             ):
-                if job.paths and (job.bytes + row[1] > self._chunk_bytes or len(job.paths) >= MOST_MEMBERS):
+                if job.paths and (job.total + row[1] > self._chunk_bytes or len(job.paths) >= MOST_MEMBERS):
                     yield job
                     job = Job()
                 job.add(*row)
@@ -135,11 +136,11 @@ class _Upload:
             return Pending.nothing()
         return Pending.decode(self._context.session.objects.read(ref))
 
-    def _packed(self, jobs: Iterator[Job], advance: object) -> Iterator[Packed]:
+    def _packed(self, jobs: Iterator[Job], task: Task) -> Iterator[Packed]:
         """Packs jobs by a few threads, in order of their paths, no more of them at once than threads."""
 
         def work(job: Job) -> Packed:
-            return pack(self._context, self._version, self._store_id, job, self._request, advance)
+            return pack(self._context, self._version, self._store_id, job, self._request, task)
 
         if self._workers == 1:
             yield from map(work, jobs)
@@ -153,7 +154,6 @@ class _Upload:
             finally:
                 for future in running:
                     future.cancel()
-                wait(running, return_when=FIRST_COMPLETED if not running else "ALL_COMPLETED")
 
     # --- what was stored
 

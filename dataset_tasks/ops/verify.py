@@ -14,7 +14,6 @@ from dataset_tasks.errors import ObjectMissingError, TargetError
 from dataset_tasks.manifest import FILE, LINK, Manifest, PathRange
 from dataset_tasks.manifest.columns import binaries, digests, flat, int8s
 from dataset_tasks.model import ObjectRef, Version
-from dataset_tasks.ops import journal
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import Verify, VerifyResult
 from dataset_tasks.paths import to_text
@@ -50,7 +49,7 @@ def run(context: Context, request: Verify) -> VerifyResult:
 def _quarantine(context: Context, request: Verify, version: Version, count: int) -> None:
     record = context.part("quarantine").record(request, lambda now: VerifyResult(**about(now)))
     context.session.catalog.change(version, record, quarantined=f"verify failed: {count} files differ")
-    journal.flush(context.session)
+    context.session.flush_journal()
 
 
 def _sizes(context: Context, manifest: Manifest) -> set[bytes]:

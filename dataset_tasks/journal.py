@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataset_tasks.catalog.rows import to_micros
-from dataset_tasks.session import Session
+from dataset_tasks.catalog.sql import Catalog
+from dataset_tasks.objects import Objects
 
 
-def flush(session: Session) -> None:
+def flush(catalog: Catalog, objects: Objects) -> None:
     """Writes the journal object of every event that has none: those of this operation, and of one that was killed.
 
     Raises:
         StorageError: A store refused or did not answer; the events stay waiting for the next call.
     """
     written = []
-    for store_id, event in session.catalog.unjournaled():
+    for store_id, event in catalog.unjournaled():
         document = {
             "layout": 1,
             "sequence": event.sequence,
@@ -22,7 +23,7 @@ def flush(session: Session) -> None:
             "version_id": event.version_id,
             "payload": dict(event.payload),
         }
-        session.objects.put_journal(store_id, event.sequence, document)
+        objects.put_journal(store_id, event.sequence, document)
         written.append(event.sequence)
     if written:
-        session.catalog.mark_journaled(written)
+        catalog.mark_journaled(written)

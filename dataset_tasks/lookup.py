@@ -1,0 +1,135 @@
+"""Finding versions the way the reference API asks for them, and describing what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dataset_tasks import versioning
+from dataset_tasks.catalog.queries import Queries
+from dataset_tasks.errors import InvalidArgumentError, NotFoundError
+from dataset_tasks.model import JsonValue, State, Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FRAME = "dataset-tasks/frame"
+
+
+def find(
+    catalog: Queries,
+    *,
+    version_id: str | None = None,
+    project: str | None = None,
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    only_completed: bool = False,
+    only_published: bool = False,
+    version: str | None = None,
+    as_of: datetime | None = None,
+) -> Version:
+    """The version that `Dataset.get` opens.
+
+    With a name: the highest semantic version, else the latest created; with a project alone: the latest created.
+
+    Raises:
+        InvalidArgumentError: Nothing given, or an id together with a name or project.
+        NotFoundError: Nothing answers.
+    """
+    if version_id is None and project is None and name is None:
+        raise InvalidArgumentError("nothing to look for", hint="Give an id, a name, or a project.")
+    if version_id is not None and (project is not None or name is not None):
+        raise InvalidArgumentError("an id needs no project and no name", hint="Give either the id or the others.")
+    found = catalog.versions(
+        project=project,
+        name=name,
+        tags=tags,
+        ids=None if version_id is None else [version_id],
+        states=_states(only_completed=only_completed, only_published=only_published, by_id=version_id is not None),
+        created_before=as_of,
+    )
+    if version_id is None:
+        found = [each for each in found if not each.quarantined or each.version == version]
+    if version is not None:
+        found = [each for each in found if each.version == version] or _aliased(catalog, found, version)
+    if not found:
+        asked = {
+            "id": version_id, "project": project, "name": name, "tags": list(tags) or None, "version": version,
+            "as of": as_of, "only completed": only_completed or None, "only published": only_published or None,
+        }  # fmt: skip
+        shown = ", ".join(f"{what} {value!r}" for what, value in asked.items() if value is not None)
+        raise NotFoundError(f"no version with {shown}", hint="See what there is with `Dataset.list_datasets()`.")
+    if name is None:
+        return found[-1]
+    return max(found, key=lambda each: (versioning.sort_key(each.version), each.sequence))
+
+
+def _states(*, only_completed: bool, only_published: bool, by_id: bool) -> tuple[State, ...] | None:
+    if only_published:
+        return (State.PUBLISHED,)
+    if only_completed:
+        return (State.COMPLETED, State.PUBLISHED)
+    return (State.IN_PROGRESS, State.COMPLETED, State.PUBLISHED, State.ABORTED) if by_id else None
+
+
+def _aliased(catalog: Queries, candidates: Sequence[Version], alias: str) -> list[Version]:
+    datasets = {(each.project, each.name) for each in candidates}
+    named = {catalog.aliases(project, name).get(alias) for project, name in datasets}
+    return [each for each in candidates if each.id in named]
+
+
+def only_one(
+    catalog: Queries, *, version_id: str | None = None, project: str | None = None, name: str | None = None
+) -> Version:
+    """The one version that answers: what `Dataset.delete` ends.
+
+    Raises:
+        InvalidArgumentError: Several answer, or no id and no name is given; they are listed.
+        NotFoundError: Nothing answers.
+    """
+    if version_id is not None:
+        return find(catalog, version_id=version_id, project=project, name=name)
+    found = catalog.versions(project=project, name=name)
+    if name is not None and len(found) == 1:
+        return found[0]
+    if name is not None and not found:
+        return find(catalog, project=project, name=name)
+    listed = "".join(f"\n- {each.label} {each.id} ({each.state})" for each in found)
+    raise InvalidArgumentError(
+        f"{len(found)} versions answer to project {project!r}, name {name!r}:{listed}", hint="Give the id of one."
+    )
+
+
+def described(version: Version) -> dict[str, Any]:  # Any: a mix of texts, numbers and a moment
+    """A version as a row of `Dataset.list_datasets`."""
+    return {
+        "name": version.name,
+        "project": version.project,
+        "id": version.id,
+        "created": version.created,
+        "version": version.version,
+        "status": str(version.state),
+        "tags": list(version.tags),
+        "files": version.files,
+        "bytes": version.bytes,
+        "parents": list(version.parents),
+    }
+
+
+def to_metadata(value: JsonValue | pd.DataFrame) -> JsonValue:
+    """Metadata as JSON; a pandas frame becomes an object that `from_metadata` makes a frame of again."""
+    if hasattr(value, "to_json") and hasattr(value, "columns"):
+        return {"format": _FRAME, "table": value.to_json(orient="table", index=False)}
+    return value
+
+
+def from_metadata(value: JsonValue) -> Any:  # Any: whatever was kept
+    """The inverse of `to_metadata`."""
+    if isinstance(value, dict) and value.get("format") == _FRAME:
+        from io import StringIO
+
+        import pandas as pd
+
+        return pd.read_json(StringIO(str(value["table"])), orient="table")
+    return value
