@@ -1,0 +1,155 @@
+"""Lineage specs as Prefect flows: `flights = flow_from_spec("flights.yaml")`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Collection, Mapping
+from datetime import date
+from importlib import import_module
+from inspect import Parameter, Signature
+from typing import Any, Final, cast
+
+from prefect.context import FlowRunContext
+from prefect.flows import Flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
+
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.model import JsonValue
+from dataset_tasks.spec.compiler import compile_spec
+from dataset_tasks.spec.params import check_params
+from dataset_tasks.spec.plan import Param, Plan, Scope
+from dataset_tasks.spec.windows import Window, window_at
+from prefect_blocks.plan_run import PlanRun
+from prefect_blocks.running import Catalog, Json
+
+_TYPES: Final[Mapping[str, Any]] = {  # Any: types, some of them generic
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "list": list[Any],
+    "dict": dict[str, Any],
+    "date": date,
+}
+
+
+def flow_from_spec(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    variable: str | None = None,
+    profile: str | None = None,
+    catalog: Catalog = None,
+    tags: Collection[str] = (),
+    task_runner: TaskRunner[PrefectFuture[Any]] | None = None,  # Any: results of any task
+) -> Flow[..., dict[str, Json]]:
+    """The flow of a lineage spec: one task run per step of its plan, the spec's parameters as those of the flow.
+
+    A step is submitted once all it needs has ended well. Where something failed, all below it ends as `Skipped` with the
+    reason, the rest goes on, and the flow fails with the first error. A dataset that stays as it was ends as `Unchanged`.
+    A run of a schedule stands for the schedule's window; a run by hand has none.
+
+    Assign it to a variable of a module to serve or deploy it: Prefect finds it there again, by `variable`.
+
+    Args:
+        path: The spec. Relative to the working folder; `Path(__file__).with_name("flights.yaml")` holds everywhere.
+        name: Of the flow; default the spec's.
+        variable: Name of the variable it is assigned to; default the spec's name, `_` for what can't be in a variable.
+        profile: Of `dataset-tasks.yaml`; default `DATASET_TASKS_PROFILE`.
+        catalog: For all steps: a block, or the name of a saved one; default the `connection` of the spec, else what the
+            environment names.
+        tags: Of all task runs, beside those of the spec.
+        task_runner: Default the spec's, else Prefect's threads.
+
+    Returns:
+        The flow; called, it gives the result of each dataset by key.
+
+    Raises:
+        SpecError: The spec has problems; `problems` holds all of them.
+        InvalidArgumentError: The spec's `task_runner` can't be found.
+    """
+    plan = compile_spec(path, profile=profile, check_sources=False)  # a parse of this file needs no data
+    all_tags = frozenset({*tags, *cast("Collection[str]", plan.prefect.get("tags") or ())})
+
+    def run(**params: Any) -> dict[str, Json]:  # Any: values of the spec's types, which Prefect has checked
+        return PlanRun(plan, catalog, all_tags, scope_of_run(plan, params)).run()
+
+    run.__name__ = run.__qualname__ = variable or re.sub(r"\W", "_", plan.name)
+    run.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)  # noqa: SLF001  # as collections.namedtuple does
+    run.__doc__ = _docstring(plan)
+    run.__signature__ = Signature([_parameter(param) for param in plan.params])  # type: ignore[attr-defined]  # for inspect
+    return Flow(
+        run,
+        name=name or plan.name,
+        version=plan.digest[:12],
+        description=plan.description or None,
+        task_runner=task_runner or _task_runner(plan),
+    )
+
+
+def scope_of_run(plan: Plan, params: Mapping[str, Any]) -> Scope:  # Any: as Prefect hands them over
+    """What the present flow run knows: its id, its parameters, the window it stands for.
+
+    Raises:
+        InvalidArgumentError: A parameter has a value that the spec does not allow, or the run has no window though a
+            schedule started it.
+    """
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    window: Window | None = None
+    due = context.flow_run.expected_start_time
+    if context.flow_run.auto_scheduled and due is not None and plan.schedule is not None and not plan.schedule.after:
+        window = window_at(plan.schedule, due)
+    given: dict[str, JsonValue] = {
+        name: value.isoformat() if isinstance(value, date) else value for name, value in params.items()
+    }
+    return Scope(
+        run_id=str(context.flow_run.id),
+        params=check_params(plan, given),
+        interval_start=window.start if window else None,
+        interval_end=window.end if window else None,
+        profile=plan.profile,
+    )
+
+
+def _parameter(param: Param) -> Parameter:
+    kind = _TYPES[param.type]
+    if param.required:
+        return Parameter(param.name, Parameter.KEYWORD_ONLY, annotation=kind)
+    default = param.default
+    if param.type == "date" and isinstance(default, str):
+        default = date.fromisoformat(default)  # type: ignore[assignment]  # a date is what the annotation says
+    annotation = kind | None if default is None else kind
+    return Parameter(param.name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _docstring(plan: Plan) -> str:
+    """What Prefect reads descriptions of the flow and its parameters from."""
+    lines = [plan.description or f"The datasets of {os.path.basename(plan.source)}."]
+    if plan.params:
+        lines += ["", "Args:", *(f"    {one.name}: {' '.join(one.description.split())}" for one in plan.params)]
+    return "\n".join(lines)
+
+
+def _task_runner(plan: Plan) -> TaskRunner[PrefectFuture[Any]] | None:  # Any: results of any task
+    named = plan.prefect.get("task_runner")
+    if named is None:
+        return None
+    module, _, attribute = str(named).partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{plan.source}: prefect: task_runner: {named!r} can't be found: {error}",
+            hint="Write it as `module:name` of a task runner, or of a class of them, and install what it needs.",
+        ) from error
+    runner = found() if isinstance(found, type) else found
+    if not isinstance(runner, TaskRunner):
+        raise InvalidArgumentError(
+            f"{plan.source}: prefect: task_runner: {named!r} is a {type(runner).__name__}, expected a TaskRunner"
+        )
+    return runner

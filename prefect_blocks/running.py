@@ -1,0 +1,262 @@
+"""What every dataset task has in common: session, operation key, provenance, retries, and how results end up in Prefect."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
+from uuid import uuid4
+
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+from prefect.tasks import Task, TaskOptions
+
+from dataset_tasks.errors import DatasetError
+from dataset_tasks.model import Input, JsonValue
+from dataset_tasks.ops import references
+from dataset_tasks.ops.requests import Request, Result, to_json
+from dataset_tasks.progress import SILENT, LogLines, Progress
+from prefect_blocks import reports
+from prefect_blocks.blocks import DatasetCatalog
+
+if TYPE_CHECKING:
+    from dataset_tasks.ops.references import Inputs, Ref
+    from dataset_tasks.session import Session
+
+#: A catalog block, the name of a saved one, or None: what the environment names.
+Catalog: TypeAlias = DatasetCatalog | str | None
+#: What a task returns: the fields of the operation's result.
+Json: TypeAlias = dict[str, JsonValue]
+
+UNCHANGED = "Unchanged"
+TAG = "dataset-tasks"
+#: How many items of a list in a result are passed on; the others are counted.
+LISTED = 100
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class DatasetTask(Task[P, R]):
+    """A Prefect task that may end in a named state and gives its data all the same, however it is called.
+
+    Prefect's own task, called without `.submit`, would give the `State` object in place of the data.
+    """
+
+    if not TYPE_CHECKING:  # for type checkers the many overloads of Prefect's own methods stand
+
+        def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:  # Any: the task's own
+            """Runs the task and gives its result, or its state where that is asked for."""
+            given = super().__call__(*args, return_state=return_state, **kwargs)
+            if isinstance(given, State) and not return_state:
+                return given.result(_sync=True)
+            return given
+
+        def with_options(self, **options: Any) -> DatasetTask[P, R]:  # Any: as in Prefect's TaskOptions
+            """The same task with other options; see Prefect's `Task.with_options`."""
+            changed = copy(self)
+            changed.__dict__.update(super().with_options(**options).__dict__)
+            return changed
+
+
+def may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:  # Any: Prefect's protocol
+    """Whether the same call may succeed later: a `DatasetError` says so itself, any other error may."""
+    error = state.data
+    if not isinstance(error, DatasetError) or error.retryable:
+        return True
+    _log_error(error)
+    return False
+
+
+def dataset_task_options(
+    *,
+    verb: str,
+    name: str | None = None,
+    run_name: str | Callable[..., str] | None = None,
+    retries: int = 0,
+    tags: Iterable[str] = (),
+) -> TaskOptions:
+    """The options all our tasks share: tags, no cache (the catalog knows what was done), retries by kind of error."""
+    options = TaskOptions(
+        tags={TAG, verb, *tags},
+        cache_policy=NO_CACHE,
+        retries=retries,
+        retry_delay_seconds=[2, 10, 60],
+        retry_jitter_factor=0.5,
+        retry_condition_fn=may_retry,
+    )
+    if name is not None:
+        options["name"] = name
+    if run_name is not None:
+        options["task_run_name"] = run_name
+    return options
+
+
+def find_catalog(catalog: Catalog) -> DatasetCatalog:
+    """The block that a `catalog` argument means.
+
+    Raises:
+        InvalidArgumentError: None was given, and the environment names no catalog.
+        ValueError: There is no saved block of the name (Prefect's error).
+    """
+    if catalog is None:
+        return DatasetCatalog.from_environment()
+    if isinstance(catalog, str):
+        return cast("DatasetCatalog", DatasetCatalog.load(catalog, _sync=True))  # type: ignore[call-arg]  # as above
+    return catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One task run at work on a catalog: reads references, runs requests, shows what came of them.
+
+    `step` names the operation within the flow run, `facts` are added to the provenance of versions.
+    """
+
+    session: Session
+    step: str | None = None
+    facts: Mapping[str, JsonValue] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def on(cls, catalog: Catalog, step: str | None = None, origin: Mapping[str, JsonValue] | None = None) -> Work:
+        """Work on a catalog.
+
+        Raises:
+            InvalidArgumentError, ValueError: As `find_catalog`.
+        """
+        return cls(find_catalog(catalog).session(), step, origin or {})
+
+    def ref(self, value: Ref) -> str:
+        """One version, as text.
+
+        Raises:
+            InvalidArgumentError, WrongCatalogError: As `dataset_tasks.ops.references.reference`.
+        """
+        return references.reference(value, catalog_id=self._catalog_id(value))
+
+    def refs(self, values: Ref | Iterable[Ref]) -> tuple[str, ...]:
+        """One version or several, as text.
+
+        Raises:
+            InvalidArgumentError, WrongCatalogError: As `dataset_tasks.ops.references.reference`.
+        """
+        if isinstance(values, str | Mapping):
+            return (self.ref(values),)
+        return tuple(self.ref(value) for value in values)
+
+    def inputs(self, values: Inputs | None) -> tuple[Input, ...]:
+        """Versions to read, by name.
+
+        Raises:
+            InvalidArgumentError, WrongCatalogError: As `dataset_tasks.ops.references.inputs`.
+        """
+        return references.inputs(values, catalog_id=self.session.catalog.id if values else None)
+
+    def run(self, request: Request) -> Json:
+        """Runs a request under the key of this task run, and gives its result as JSON.
+
+        Typed as the result, though an unchanged one is a state of that name around it: `DatasetTask` and futures unwrap.
+
+        Raises:
+            DatasetError: As the operation says.
+        """
+        result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress())
+        return self.finish(result, sources=getattr(request, "refs", ()))
+
+    def finish(self, result: Result, *, published: Result | None = None, sources: Iterable[str] = ()) -> Json:
+        """Shows a new version as asset and artifact, and says "unchanged" by the name of the state.
+
+        Args:
+            result: What the operation gave.
+            published: What publishing it gave, where that was part of the task.
+            sources: References the version was made from, beside its parents and inputs.
+        """
+        payload = result_json(result)
+        if result.unchanged and (published is None or published.unchanged):
+            return cast("Json", Completed(name=UNCHANGED, message=result.why or None, data=payload))
+        if not result.unchanged and TaskRunContext.get() is not None:
+            reports.show_version(self.session, result, sources=sources)
+        return payload
+
+    def key(self, request: Request) -> str:
+        """The operation key: the same for every try of the task, of the flow run, and on any worker.
+
+        Without a `step` the request itself names the operation, so asking for just the same twice in one flow run is one
+        operation. Outside of a run each call is a new operation.
+        """
+        context = TaskRunContext.get()
+        if context is None:
+            return f"call/{uuid4().hex}"
+        run = context.task_run
+        if run.flow_run_id is None:
+            return f"prefect/task/{run.id}"
+        return f"prefect/{run.flow_run_id}/{self.step or _step_of(request)}"
+
+    def origin(self) -> dict[str, JsonValue]:
+        """Where a version comes from."""
+        facts: dict[str, JsonValue] = {"runner": "prefect"}
+        task, flow = TaskRunContext.get(), FlowRunContext.get()
+        if flow is not None and flow.flow is not None:
+            facts["flow"] = flow.flow.name
+        if task is not None:
+            facts |= {"run_id": str(task.task_run.flow_run_id or ""), "task_run_id": str(task.task_run.id)}
+        if self.step:
+            facts["step"] = self.step
+        return facts | dict(self.facts)
+
+    def _catalog_id(self, value: object) -> str | None:
+        return self.session.catalog.id if isinstance(value, Mapping) else None
+
+
+def progress() -> Progress:
+    """Progress as lines of the run's log; silent outside of a run."""
+    try:
+        return LogLines(log=get_run_logger())
+    except MissingContextError:
+        return SILENT
+
+
+def result_json(result: Result) -> Json:
+    """The result as JSON, every field in it; of a long list the first `LISTED` items, and in `left_out` how many more."""
+    payload: Json = {}
+    left_out: dict[str, JsonValue] = {}
+    for field in dataclasses.fields(result):
+        held = getattr(result, field.name)
+        if isinstance(held, tuple):
+            if len(held) > LISTED:
+                left_out[field.name] = len(held) - LISTED
+            held = list(held[:LISTED])
+        payload[field.name] = held
+    return payload | {"left_out": left_out} if left_out else payload
+
+
+def short_error(state: State[Any]) -> str:  # Any: whatever data the state carries
+    """What went wrong, in a line, of a state that is not completed."""
+    message = state.message or state.name or str(state.type.value)
+    return message.removeprefix("Task run encountered an exception ").splitlines()[0]
+
+
+def many(values: str | Iterable[str] | None) -> tuple[str, ...]:
+    """One text or several as a tuple."""
+    return () if values is None else (values,) if isinstance(values, str) else tuple(values)
+
+
+def _step_of(request: Request) -> str:
+    text = json.dumps(to_json(request), sort_keys=True, ensure_ascii=False)
+    return f"{request.verb}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _log_error(error: DatasetError) -> None:
+    """Prefect logs nothing of a failure that its task does not want to try again."""
+    try:
+        get_run_logger().error("not tried again: %s", error, exc_info=error)
+    except MissingContextError:
+        return
