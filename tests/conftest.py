@@ -26,6 +26,8 @@ os.environ.update(
     AIRFLOW_HOME=str(_HOME / "airflow"),
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
     PREFECT_HOME=str(_HOME / "prefect"),
+    PREFECT_LOCAL_STORAGE_PATH=str(_HOME / "prefect" / "storage"),  # these two don't follow PREFECT_HOME
+    PREFECT_MEMO_STORE_PATH=str(_HOME / "prefect" / "memo_store.toml"),
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
 )

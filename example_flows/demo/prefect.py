@@ -71,6 +71,8 @@ def environment(home: Path, port: int) -> dict[str, str]:
     return {
         **kept,
         "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(home / "prefect" / "storage"),  # these two don't follow PREFECT_HOME
+        "PREFECT_MEMO_STORE_PATH": str(home / "prefect" / "memo_store.toml"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
