@@ -243,17 +243,18 @@ class DatasetPattern:
         if pattern is None:
             return
         parts, is_folder = _parts(pattern, "pattern")
-        literal = "/".join(parts)
+        text = "/".join(parts)
         try:
-            self._literal = literal.encode()
+            literal = text.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgumentError(
                 f"The pattern {show(pattern)} is not UTF-8", hint="Give it in characters that UTF-8 can hold."
             ) from error
         if is_folder:
             parts = [*parts, "*"]
-        elif _wild_at(literal) < 0:
-            self._folder = self._literal + b"/"
+        else:
+            self._literal = literal
+            self._folder = literal + b"/" if _wild_at(text) < 0 else None
         fixed = "".join(part + "/" for part in parts[:-1]) if recursive else "/".join(parts)
         wild = _wild_at(fixed)
         self.prefix = (fixed if wild < 0 else fixed[:wild]).encode()

@@ -28,6 +28,7 @@ BATCH_ROWS = 4096
 
 _ROWS_AHEAD = 4 * BATCH_ROWS
 _MESSAGE_LINES = 100
+_LAST = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Batch:
         self.size.extend([status.st_size for status in stats])
         self.device.extend([status.st_dev for status in stats])
         self.inode.extend([status.st_ino for status in stats])
-        self.mtime_ns.extend([status.st_mtime_ns for status in stats])
-        self.ctime_ns.extend([status.st_ctime_ns for status in stats])
+        self.mtime_ns.extend(_in_64_bits([status.st_mtime_ns for status in stats]))
+        self.ctime_ns.extend(_in_64_bits([status.st_ctime_ns for status in stats]))
 
     def cut(self, rows: int) -> Batch:
         """Takes the first rows out, as a batch of their own."""
@@ -68,6 +69,13 @@ class Batch:
         for column in columns:
             del column[:rows]
         return taken
+
+
+def _in_64_bits(times: list[int]) -> list[int]:
+    """The times, those before 1678 and after 2261 moved there: some file systems have dates out of all reason."""
+    if times and (min(times) < -_LAST or max(times) > _LAST):
+        return [max(-_LAST, min(_LAST, time)) for time in times]
+    return times
 
 
 @dataclass(slots=True)

@@ -38,12 +38,15 @@ _SCHEMA = (
     "CREATE TABLE folders(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, day INTEGER NOT NULL)",
     """CREATE TABLE files(folder INTEGER NOT NULL, name BLOB NOT NULL, entry BLOB NOT NULL,
                           PRIMARY KEY(folder, name)) WITHOUT ROWID""",
+    "CREATE TABLE state(pruned INTEGER NOT NULL)",  # one row: the day
+    "INSERT INTO state VALUES(0)",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 _STAMP = struct.Struct("<QQQqq")  # device, inode, size, mtime_ns, ctime_ns
 _SHA256 = slice(_STAMP.size, _STAMP.size + 32)
 _LENGTH = _STAMP.size + 36  # with the CRC of what stands before it
 _CRC_OF_SOUND = 0x2144DF1C  # of anything that ends in its own CRC
+_EARLIEST = -(1 << 63)
 _DAY_NS = 86_400 * 10**9
 _BUSY_SECONDS = 5.0
 _ROWS_AT_ONCE = 8192
@@ -76,8 +79,9 @@ class StatCache:
         self.path = Path(folder) / "stat-cache.sqlite"
         self._clock = clock
         self._max_bytes, self._max_days = max_bytes, max_days
-        self._folders: dict[bytes, int] = {}
-        self._rows: list[tuple[bytes, bytes, bytes]] = []
+        self._seen: list[int] = []
+        self._new: list[tuple[bytes, list[tuple[bytes, bytes]]]] = []
+        self._new_rows = 0
         self._db: sqlite3.Connection | None = None
         self._lock = -1
         with self._harmless():
@@ -112,58 +116,64 @@ class StatCache:
         """
         with self._harmless():
             if self._db is not None and names:
-                found = self._db.execute("SELECT id FROM folders WHERE path = ?", (folder,)).fetchone()
+                found = self._db.execute("SELECT id, day FROM folders WHERE path = ?", (folder,)).fetchone()
                 if found is not None:
-                    self._folders[folder] = found[0]
+                    number, day = found
+                    if day != self._today() and self._seen[-1:] != [number]:
+                        self._seen.append(number)
                     query = "SELECT name, entry FROM files WHERE folder = ? AND name BETWEEN ? AND ?"
-                    return dict(self._db.execute(query, (found[0], names[0], names[-1])).fetchall())
+                    return dict(self._db.execute(query, (number, names[0], names[-1])).fetchall())
         return {}
 
-    def record(self, folder: bytes, rows: Iterable[tuple[bytes, os.stat_result, bytes]], began: int) -> None:
+    def record(self, folder: bytes, files: Iterable[tuple[bytes, os.stat_result, bytes]], began: int) -> None:
         """Remembers hashes; rows that can't be trusted later are left out.
 
         Args:
             folder: Absolute path of the folder.
-            rows: Name, stat taken from the open file before it was read, SHA-256 (32 bytes).
+            files: Name, stat taken from the open file before it was read, SHA-256 (32 bytes).
             began: What `now` said before the first of them was opened.
         """
         if self._db is None:
             return
         limit = began - RACY_NS
-        for name, stat, sha256 in rows:
-            if stat.st_mtime_ns < limit and stat.st_ctime_ns < limit:
-                self._rows.append((folder, name, _entry(stat, sha256)))
-        if len(self._rows) >= _ROWS_AT_ONCE:
+        rows = [
+            (name, _entry(stat, sha256))
+            for name, stat, sha256 in files
+            if _EARLIEST < stat.st_mtime_ns < limit and _EARLIEST < stat.st_ctime_ns < limit
+        ]
+        if rows:
+            self._new.append((folder, rows))
+            self._new_rows += len(rows)
+        if self._new_rows + len(self._seen) >= _ROWS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was recorded in one transaction; what can't be written is forgotten."""
-        rows, self._rows = self._rows, []
-        if not rows:
+        """Writes what was recorded and which folders were seen; what can't be written is forgotten."""
+        new, self._new, self._new_rows = self._new, [], 0
+        seen, self._seen = self._seen, []
+        if not new and not seen:
             return
         with self._harmless(), self._transaction() as db:
-            day = self._clock() // _DAY_NS
-            for folder in dict.fromkeys(row[0] for row in rows):
-                db.execute(
-                    "INSERT INTO folders(path, day) VALUES(?, ?) ON CONFLICT(path) DO UPDATE SET day = excluded.day",
+            day = self._today()
+            db.executemany("UPDATE folders SET day = ? WHERE id = ?", [(day, number) for number in seen])
+            for folder, rows in new:
+                (number,) = db.execute(
+                    "INSERT INTO folders(path, day) VALUES(?, ?) "
+                    "ON CONFLICT(path) DO UPDATE SET day = excluded.day RETURNING id",
                     (folder, day),
+                ).fetchone()
+                db.executemany(
+                    "INSERT OR REPLACE INTO files(folder, name, entry) VALUES(?, ?, ?)",
+                    [(number, name, entry) for name, entry in rows],
                 )
-            ids = {
-                folder: db.execute("SELECT id FROM folders WHERE path = ?", (folder,)).fetchone()[0]
-                for folder in dict.fromkeys(row[0] for row in rows)
-            }
-            db.executemany(
-                "INSERT INTO files(folder, name, entry) VALUES(?, ?, ?) "
-                "ON CONFLICT(folder, name) DO UPDATE SET entry = excluded.entry",
-                [(ids[folder], name, entry) for folder, name, entry in rows],
-            )
 
     def prune(self) -> None:
         """Forgets folders that were not seen for `max_days`, and the oldest while the file is above `max_bytes`."""
         with self._harmless(), self._transaction() as db:
-            _forget(db, "SELECT id FROM folders WHERE day < ?", (self._clock() // _DAY_NS - self._max_days,))
+            db.execute("UPDATE state SET pruned = ?", (self._today(),))
+            _forget(db, "SELECT id FROM folders WHERE day < ?", (self._today() - self._max_days,))
             while _used_bytes(db) > self._max_bytes:
-                # Half the folders at a time, down to none: then a single one was too large.
+                # Half of the folders at a time, if need be down to none: a single one can be too large.
                 (folders,) = db.execute("SELECT (count(*) + 1) / 2 FROM folders").fetchone()
                 if not folders:
                     break
@@ -173,10 +183,13 @@ class StatCache:
                 self._db.execute("PRAGMA incremental_vacuum").fetchall()
 
     def close(self) -> None:
-        """Writes what is left, marks what was seen, prunes once a day, and lets go of the file."""
+        """Writes what is left, prunes once a day or when the file is too large, and lets go of it."""
         self.flush()
         with self._harmless():
-            self._mark_seen()
+            if self._db is not None:
+                (pruned,) = self._db.execute("SELECT pruned FROM state").fetchone()
+                if pruned != self._today() or _used_bytes(self._db) > self._max_bytes:
+                    self.prune()
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -184,19 +197,8 @@ class StatCache:
             os.close(self._lock)
             self._lock = -1
 
-    def _mark_seen(self) -> None:
-        if self._db is None or not self._folders:
-            return
-        day = self._clock() // _DAY_NS
-        (oldest,) = self._db.execute("SELECT max(day) FROM folders").fetchone()
-        stale = self._db.execute("SELECT id FROM folders WHERE day < ?", (day,)).fetchall()
-        seen = set(self._folders.values())
-        marks = [(day, row[0]) for row in stale if row[0] in seen]
-        if marks:
-            with self._transaction() as db:
-                db.executemany("UPDATE folders SET day = ? WHERE id = ?", marks)
-        if oldest is not None and (oldest < day or _used_bytes(self._db) > self._max_bytes):
-            self.prune()
+    def _today(self) -> int:
+        return self._clock() // _DAY_NS
 
     # --- the file ----------------------------------------------------------------------------------------------------
 
@@ -242,7 +244,7 @@ class StatCache:
         if self._db is not None:
             self._db.close()
             self._db = None
-        self._folders.clear()
+        self._seen.clear()
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -308,7 +310,11 @@ def trusted(entry: bytes, stat: os.stat_result) -> bytes | None:
         entry: From `StatCache.known`.
         stat: How the file is now.
     """
-    if entry.startswith(_stamp(stat)) and len(entry) == _LENGTH and zlib.crc32(entry) == _CRC_OF_SOUND:
+    try:
+        stamp = _stamp(stat)
+    except struct.error:  # some date that 64 bits of nanoseconds can't hold
+        return None
+    if entry.startswith(stamp) and len(entry) == _LENGTH and zlib.crc32(entry) == _CRC_OF_SOUND:
         return entry[_SHA256]
     return None
 
