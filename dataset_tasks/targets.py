@@ -28,6 +28,7 @@ _MOST_OPEN: Final = 32
 _NO_LINK: Final = frozenset({
     errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.ENOENT, errno.EACCES, errno.ENOTDIR,
 })  # fmt: skip
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _NOT_THE_TARGETS_FAULT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE})
 
 
@@ -138,6 +139,40 @@ class Target:
         with _explained(self.path, path):
             os.symlink(to, name, dir_fd=self._folder(folder))
 
+    def look(self, path: bytes) -> os.stat_result | None:
+        """What `stat` says of a name, itself where it is a link; None where there is none.
+
+        Raises:
+            StorageError: The disk fails.
+        """
+        folder, _, name = path.rpartition(b"/")
+        try:
+            return os.stat(name, dir_fd=self._folder(folder, make=False), follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise target_error(error, self.path, path) from error
+
+    def open(self, path: bytes) -> int:
+        """A descriptor of a regular file for reading; the caller closes it.
+
+        Raises:
+            TargetError: It is not there, or no regular file.
+            StorageError: The disk fails.
+        """
+        folder, _, name = path.rpartition(b"/")
+        with _explained(self.path, path):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            return os.open(name, flags, dir_fd=self._folder(folder, make=False))
+
+    def target_of(self, path: bytes) -> bytes | None:
+        """What a soft link says; None where there is none."""
+        folder, _, name = path.rpartition(b"/")
+        try:
+            return os.readlink(name, dir_fd=self._folder(folder, make=False))
+        except OSError:
+            return None
+
     def replace(self, path: bytes, pieces: Iterator[Buffer]) -> os.stat_result:
         """Puts a file in the place of another, or of none, in one step; also in folders that are sealed.
 
@@ -148,18 +183,17 @@ class Target:
         folder, _, name = path.rpartition(b"/")
         temporary = f".{secrets.token_hex(8)}.part".encode()
         aside = folder + b"/" + temporary if folder else temporary
-        fd = self._folder(folder)
-        mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        os.fchmod(fd, mode | 0o700)
+        with _explained(self.path, path):
+            fd = os.dup(self._folder(folder))
         try:
-            self.write_pieces(aside, pieces)
-            with _explained(self.path, path):
-                fd = self._folder(folder)
-                _remove_what_is_no_file(name, fd)
-                os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
-                return os.stat(name, dir_fd=fd, follow_symlinks=False)
+            with _writable(fd):
+                self.write_pieces(aside, pieces)
+                with _explained(self.path, path):
+                    _remove_empty_folder(name, fd)
+                    os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+                    return os.stat(name, dir_fd=fd, follow_symlinks=False)
         finally:
-            os.fchmod(self._folder(folder), mode)
+            os.close(fd)
 
     def seal(self) -> None:
         """Takes the right to write from the folders that were made here, and from the target itself.
@@ -195,7 +229,7 @@ class Target:
             return False
         return True
 
-    def _folder(self, folder: bytes) -> int:
+    def _folder(self, folder: bytes, *, make: bool = True) -> int:
         """A descriptor of a folder below the root, made if need be; good until the next call in this thread."""
         if not folder:
             return self._root
@@ -215,29 +249,44 @@ class Target:
         while start <= len(folder):
             end = folder.find(b"/", start)
             end = len(folder) if end < 0 else end
-            at = self._enter(at, folder[start:end], folder[:end])
+            at = self._enter(at, folder[start:end], folder[:end], make=make)
             folders[folder[:end]] = at
             if len(folders) > _MOST_OPEN:
                 os.close(folders.popitem(last=False)[1])
             start = end + 1
         return at
 
-    def _enter(self, at: int, name: bytes, folder: bytes) -> int:
+    def _enter(self, at: int, name: bytes, folder: bytes, *, make: bool) -> int:
         try:
             return os.open(name, _OPEN_FOLDER, dir_fd=at)
         except FileNotFoundError:
-            pass
-        with suppress(FileExistsError):  # another thread was faster
+            if not make:
+                raise
+        with suppress(FileExistsError), _writable(at):  # another thread may be faster
             os.mkdir(name, 0o755, dir_fd=at)
             self._made.add(folder)
         return os.open(name, _OPEN_FOLDER, dir_fd=at)
+
+
+@contextmanager
+def _writable(fd: int) -> Iterator[None]:
+    """Lets its owner write in a folder that is sealed."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode & 0o200:
+        yield
+        return
+    os.fchmod(fd, mode | 0o200)
+    try:
+        yield
+    finally:
+        os.fchmod(fd, mode)
 
 
 def _drop_writing(fd: int) -> None:
     os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & 0o555)
 
 
-def _remove_what_is_no_file(name: bytes, fd: int) -> None:
+def _remove_empty_folder(name: bytes, fd: int) -> None:
     with suppress(FileNotFoundError):
         if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
             os.rmdir(name, dir_fd=fd)

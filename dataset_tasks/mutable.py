@@ -1,0 +1,139 @@
+"""Folders that belong to the user: filled beside their place, then put there in one step."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeVar
+
+from dataset_tasks.errors import TargetError
+from dataset_tasks.filesystem import make_folders, remove_tree, shown, temporary_name
+from dataset_tasks.targets import target_error
+
+_T = TypeVar("_T")
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_CANT_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP})
+
+
+def write_folder(
+    target: str | Path, fill: Callable[[Path], _T], *, overwrite: bool = False, keep_off: Iterable[Path] = ()
+) -> _T:
+    """Makes a folder, or replaces one, with what `fill` writes: all of it or nothing.
+
+    Args:
+        target: Where the folder is to be. One that is there must be empty, or goes with `overwrite`; folders above it
+            are made.
+        fill: Gets an empty folder to write into, on the file system of the target.
+        overwrite: Replace a folder that holds something, once the new one is complete.
+        keep_off: Folders of ours (cache, store): the target may neither be in one nor hold one.
+
+    Returns:
+        What `fill` gave.
+
+    Raises:
+        TargetError: The target is a link, no folder, not empty, or one that must not be replaced: `/`, the home or
+            working folder, one above them, or one of `keep_off`.
+        StorageError: The disk is full or fails.
+        DatasetError: Whatever `fill` raises; the target is as it was.
+    """
+    place = Path(os.path.abspath(Path(target).expanduser()))  # not resolved: a link is to be seen as one
+    holds_something = _check(place, overwrite, keep_off)
+    temporary = place.with_name(temporary_name(place.name))
+    try:
+        make_folders(os.fspath(place.parent))
+        temporary.mkdir()
+    except OSError as error:
+        raise target_error(error, os.fsencode(place), b"") from error
+    try:
+        result = fill(temporary)
+        try:
+            if holds_something:
+                _exchange(temporary, place)
+            else:
+                temporary.rename(place)  # an empty folder gives way to another
+        except OSError as error:
+            raise target_error(error, os.fsencode(place), b"") from error
+    finally:
+        with suppress(FileNotFoundError):
+            remove_tree(temporary)
+    return result
+
+
+def _check(place: Path, overwrite: bool, keep_off: Iterable[Path]) -> bool:
+    """Refuses what can't be a target; tells whether it holds something."""
+    _refuse_what_must_stay(place, keep_off)
+    try:
+        found = place.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise target_error(error, os.fsencode(place), b"") from error
+    if stat.S_ISLNK(found.st_mode):
+        raise TargetError(
+            f"{shown(place)} is a link, and what it points at is not to be replaced",
+            hint="Give the folder itself, or remove the link.",
+        )
+    if not stat.S_ISDIR(found.st_mode):
+        raise TargetError(f"{shown(place)} is not a folder", hint="Give a folder, or remove what has its name.")
+    try:
+        with os.scandir(place) as entries:
+            is_empty = next(entries, None) is None
+    except OSError as error:
+        raise target_error(error, os.fsencode(place), b"") from error
+    if not is_empty and not overwrite:
+        raise TargetError(
+            f"{shown(place)} is not empty", hint="Give another folder, or `overwrite=True` to have it replaced."
+        )
+    return not is_empty
+
+
+def _refuse_what_must_stay(place: Path, keep_off: Iterable[Path]) -> None:
+    real = Path(os.path.realpath(place))
+    for what, folder in (("the home folder", Path.home()), ("the working folder", Path.cwd())):
+        if folder.resolve().is_relative_to(real):
+            holds = "is" if folder.resolve() == real else "holds"
+            raise TargetError(f"{shown(place)} {holds} {what} and can't be replaced", hint="Give a folder of its own.")
+    for folder in keep_off:
+        ours = folder.resolve()
+        if ours.is_relative_to(real) or real.is_relative_to(ours):
+            raise TargetError(
+                f"{shown(place)} overlaps {shown(folder)}, which belongs to the cache or a store",
+                hint="Give a folder elsewhere.",
+            )
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swaps two folders: in one step where the system can, else in two with a way back."""
+    renameat2 = _renameat2()
+    if renameat2 is not None:
+        if renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in _CANT_EXCHANGE:
+            raise OSError(code, os.strerror(code), os.fspath(old))
+    aside = old.with_name(temporary_name(old.name, "old"))
+    old.rename(aside)
+    try:
+        new.rename(old)
+    except OSError:
+        aside.rename(old)
+        raise
+    aside.rename(new)
+
+
+@cache
+def _renameat2() -> Callable[..., int] | None:
+    """The system call that Python has no name for, where the C library has one."""
+    found = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if found is None:
+        return None
+    found.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    function: Callable[..., int] = found
+    return function
