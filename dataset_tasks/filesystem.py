@@ -124,19 +124,19 @@ def make_folders(path: str, mode: int = 0o777) -> None:
         OSError: The system refused, or something that is no folder has the name.
     """
     try:
-        os.mkdir(path, mode)  # noqa: PTH102
+        os.mkdir(path, mode)
     except FileExistsError:
-        if not os.path.isdir(path):  # noqa: PTH112 - bytes-safe and cheap
+        if not os.path.isdir(path):
             raise
         return
     except FileNotFoundError:
-        above = os.path.dirname(path)  # noqa: PTH120
+        above = os.path.dirname(path)
         if above == path:
             raise
         make_folders(above, mode)
         make_folders(path, mode)
         return
-    sync_folder(os.path.dirname(path) or ".")  # noqa: PTH120
+    sync_folder(os.path.dirname(path) or ".")
 
 
 def storage_error(error: OSError, doing: str, path: AnyPath) -> StorageError:
@@ -174,8 +174,8 @@ def _no_space(message: str, error: OSError, path: AnyPath) -> StorageError:
             message, hint="The disk quota of this user is used up; free space or raise it.", kind="no_space"
         )
     folder = os.fsencode(path)
-    while folder and not os.path.isdir(folder):  # noqa: PTH112
-        folder = os.path.dirname(folder)  # noqa: PTH120
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
     with contextlib.suppress(OSError):
         found = os.statvfs(folder or b".")
         if found.f_files and not found.f_favail:
@@ -199,7 +199,7 @@ def remove_tree(path: AnyPath) -> None:
     except FileNotFoundError:
         return
     except PermissionError:
-        os.chmod(path, 0o700)  # noqa: PTH101 - a link would have failed with ELOOP or ENOTDIR before
+        os.chmod(path, 0o700)
         top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         os.fchmod(top, 0o700)
@@ -215,7 +215,7 @@ def remove_tree(path: AnyPath) -> None:
             os.rmdir(name, dir_fd=top)
     finally:
         os.close(top)
-    os.rmdir(path)  # noqa: PTH106
+    os.rmdir(path)
 
 
 def _open_folder(name: str, top: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,6 +16,7 @@ from dataset_tasks.errors import TargetError
 from dataset_tasks.filesystem import make_folders, remove_tree, shown, temporary_name
 from dataset_tasks.targets import target_error
 
+_log = logging.getLogger("dataset_tasks")
 _T = TypeVar("_T")
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
@@ -61,8 +62,10 @@ def write_folder(
         except OSError as error:
             raise target_error(error, os.fsencode(place), b"") from error
     finally:
-        with suppress(FileNotFoundError):
-            remove_tree(temporary)
+        try:
+            remove_tree(temporary)  # what was there before, or what did not come about
+        except OSError as error:
+            _log.warning("can't remove %s, remove it by hand: %s", shown(temporary), error.strerror)
     return result
 
 

@@ -62,7 +62,7 @@ class LocalStore(Store):
     def __init__(self, root: str | Path) -> None:
         if not str(root) or "\0" in str(root):
             raise InvalidArgumentError(f"{str(root)!r} can't be the folder of a store", hint="Give a path.")
-        self.root = Path(os.path.abspath(Path(root).expanduser()))  # noqa: PTH100 - keeps links in the path as they are
+        self.root = Path(os.path.abspath(Path(root).expanduser()))
         self.url = self.root.as_uri()
 
     def __repr__(self) -> str:
@@ -112,8 +112,8 @@ class LocalStore(Store):
         """Removes an object; see `Store.delete`."""
         path = self._path(key)
         try:
-            os.unlink(path)  # noqa: PTH108
-            sync_folder(os.path.dirname(path))  # noqa: PTH120
+            os.unlink(path)
+            sync_folder(os.path.dirname(path))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -147,7 +147,7 @@ class LocalStore(Store):
             )
         path = f"{self.root}/{leftover.token}"
         try:
-            os.unlink(path)  # noqa: PTH108
+            os.unlink(path)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -224,7 +224,7 @@ class _LocalWriter(Writer):
             if create_only:
                 self._link()
             else:
-                os.rename(self.temporary, self.path)  # noqa: PTH104
+                os.rename(self.temporary, self.path)
             self.temporary = ""
             sync_folder(self.folder)
         except OSError as error:
@@ -240,7 +240,7 @@ class _LocalWriter(Writer):
                 raise
             self._rename_if_free()
         else:
-            os.unlink(self.temporary)  # noqa: PTH108
+            os.unlink(self.temporary)
 
     def _rename_if_free(self) -> None:
         """Without hard links: one at a time may look and rename, by a lock on the folder itself."""
@@ -249,7 +249,7 @@ class _LocalWriter(Writer):
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.lexists(self.path):
                 raise _taken(self.key, self.path)
-            os.rename(self.temporary, self.path)  # noqa: PTH104
+            os.rename(self.temporary, self.path)
         finally:
             os.close(lock)
 
@@ -260,7 +260,7 @@ class _LocalWriter(Writer):
                 os.close(fd)
         if self.temporary:
             with contextlib.suppress(OSError):
-                os.unlink(self.temporary)  # noqa: PTH108
+                os.unlink(self.temporary)
             self.temporary = ""
 
     def _descriptor(self) -> int:
