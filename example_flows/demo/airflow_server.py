@@ -1,0 +1,225 @@
+"""A real Airflow of its own: API server, scheduler and DAG processor on SQLite, in a home that is thrown away.
+
+The demo and the tests of the provider start it, ask it over REST, and stop it whole.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from example_flows.demo.services import (
+    START_TIMEOUT,
+    JsonObject,
+    ServiceError,
+    client,
+    free_port,
+    get,
+    json_object,
+    service,
+    wait_for,
+)
+
+DAEMONS = ("api-server", "scheduler", "dag-processor")
+ENDED = ("success", "failed")
+#: Seconds: until a DAG file is parsed, until a run has ended.
+PARSE_TIMEOUT, RUN_TIMEOUT = 120.0, 600.0
+
+
+class AirflowServer:
+    """The servers, up from `with` until its end. Tasks run in processes of the scheduler (LocalExecutor).
+
+    Args:
+        home: Folder for everything Airflow writes; its database, logs and the catalog of the tasks.
+        dags: Folder of the DAG files.
+        settings: Airflow settings as `SECTION__NAME`, over the ones below.
+        environment: Further variables of the servers and tasks.
+
+    >>> with AirflowServer(home, dags) as airflow:  # doctest: +SKIP
+    ...     airflow.unpause("flights")
+    ...     airflow.trigger("flights", "first")
+    ...     run = airflow.wait_for_run("flights", "first")
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home = home
+        self.port = free_port()
+        self.env = _environment(home, dags, self.port, settings or {}) | dict(environment or {})
+        self._stack = ExitStack()
+        self.rest = client(f"http://127.0.0.1:{self.port}/")
+
+    def __enter__(self) -> Self:
+        """Makes the database, starts the servers and logs in.
+
+        Raises:
+            ServiceError: One of these did not work; the message ends with the log.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        airflow = [sys.executable, "-m", "airflow"]
+        migrate = subprocess.run([*airflow, "db", "migrate"], env=self.env, capture_output=True, text=True, check=False)
+        if migrate.returncode:
+            raise ServiceError(f"airflow db migrate failed\n{migrate.stdout}{migrate.stderr}")
+        self._stack.enter_context(self.rest)
+        for daemon in DAEMONS:
+            self._stack.enter_context(service(daemon, [*airflow, daemon], env=self.env, logs=self.home))
+        log = self.home / "api-server.log"
+        wait_for("Airflow", lambda: get(self.rest, "api/v2/version"), timeout=START_TIMEOUT, log=log)
+        token = json_object(self.rest.get("auth/token"))["access_token"]
+        self.rest.headers["Authorization"] = f"Bearer {token}"
+
+    def unpause(self, *dags: str) -> None:
+        """Waits until the DAGs are parsed, and switches them on.
+
+        Raises:
+            ServiceError: One of them is not there in time.
+        """
+        log = self.home / "dag-processor.log"
+        for dag in dags:
+            wait_for(f"DAG {dag}", lambda: get(self.rest, f"api/v2/dags/{dag}"), timeout=PARSE_TIMEOUT, log=log)  # noqa: B023  # called at once
+            json_object(self.rest.patch(f"api/v2/dags/{dag}", json={"is_paused": False}))
+
+    def trigger(
+        self, dag: str, run: str, *, conf: Mapping[str, object] | None = None, logical_date: str | None = None
+    ) -> JsonObject:
+        """Starts a run by hand; without a logical date (ISO 8601) it has no data interval."""
+        body = {"dag_run_id": run, "logical_date": logical_date, "conf": dict(conf or {})}
+        return json_object(self.rest.post(f"api/v2/dags/{dag}/dagRuns", json=body))
+
+    def run(self, dag: str, run: str) -> JsonObject:
+        """A run as it stands."""
+        return json_object(self.rest.get(f"api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"))
+
+    def runs(self, dag: str) -> list[JsonObject]:
+        """All runs of a DAG, oldest first."""
+        found = json_object(self.rest.get(f"api/v2/dags/{dag}/dagRuns", params={"order_by": "run_after"}))
+        return list(found["dag_runs"])
+
+    def tasks(self, dag: str, run: str) -> list[JsonObject]:
+        """The task instances of a run, in the order they started."""
+        path = f"api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances"
+        found = json_object(self.rest.get(path, params={"limit": 200}))["task_instances"]
+        return sorted(found, key=lambda task: (task["start_date"] or "~", task["task_id"], task["map_index"]))
+
+    def states(self, dag: str, run: str) -> dict[str, str | None]:
+        """The states of a run's tasks by task id; of a mapped one as `id[index]`."""
+        return {
+            task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
+            for task in self.tasks(dag, run)
+        }
+
+    def wait_for_run(
+        self,
+        dag: str,
+        run: str,
+        *,
+        timeout: float = RUN_TIMEOUT,
+        look: Callable[[list[JsonObject]], None] | None = None,
+    ) -> JsonObject:
+        """The run once it has ended; until then `look` gets its task instances once a second.
+
+        Raises:
+            ServiceError: It has not ended in time.
+        """
+
+        def ended() -> JsonObject | None:
+            if look is not None:
+                look(self.tasks(dag, run))
+            found = self.run(dag, run)
+            return found if found["state"] in ENDED else None
+
+        return wait_for(f"run {run} of {dag}", ended, timeout=timeout, every=1.0, log=self.home / "scheduler.log")
+
+    def xcom(
+        self, dag: str, run: str, task: str, *, key: str = "return_value", map_index: int = -1
+    ) -> Any:  # Any: JSON
+        """What a task left under a key."""
+        path = f"api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}/taskInstances/{task}/xcomEntries/{key}"
+        found = json_object(
+            self.rest.get(path, params={"map_index": map_index, "deserialize": False, "stringify": False})
+        )
+        return found["value"]
+
+    def asset_events(self, uri: str) -> list[JsonObject]:
+        """The events of an asset, oldest first."""
+        assets = json_object(self.rest.get("api/v2/assets", params={"uri_pattern": uri}))["assets"]
+        ids = [asset["id"] for asset in assets if asset["uri"] == uri]
+        if not ids:
+            return []
+        query = {"asset_id": ids[0], "order_by": "timestamp"}
+        return list(json_object(self.rest.get("api/v2/assets/events", params=query))["asset_events"])
+
+    def clear(self, dag: str, run: str, *tasks: str) -> None:
+        """Clears tasks of a run that has ended, so that they run again."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run,
+            "task_ids": list(tasks),
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
+        json_object(self.rest.post(f"api/v2/dags/{dag}/clearTaskInstances", json=body))
+
+    def log_tails(self, lines: int = 15) -> str:
+        """The last lines of each task's log, for the reader of a failure: the home will be gone."""
+        logs = sorted((self.home / "logs").rglob("attempt=*.log"))
+        return "\n".join(
+            line
+            for log in logs
+            for line in (
+                f"--- {log.relative_to(self.home)}", *log.read_text(errors="replace").splitlines()[-lines:],
+            )
+        )  # fmt: skip
+
+
+def _environment(home: Path, dags: Path, port: int, settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of all daemons: homes of their own, one secret, free ports, quick to see new files."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "DATASET_TASKS_"))}
+    own = {
+        "CORE__DAGS_FOLDER": str(dags),
+        "CORE__LOAD_EXAMPLES": "False",
+        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(port),
+        "API__WORKERS": "1",
+        "API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+        "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+    }
+    return {
+        **kept,
+        **{f"AIRFLOW__{name}": value for name, value in (own | dict(settings)).items()},
+        "AIRFLOW_HOME": str(home),
+        "DATASET_TASKS_HOME": str(home / "dataset_tasks"),
+        "DATASET_TASKS_CATALOG": "embedded",
+    }
