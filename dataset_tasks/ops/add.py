@@ -38,9 +38,9 @@ def run(context: Context, request: AddFiles) -> AddFilesResult:
         )
 
     version = draft(context, request.ref)
-    source = _source(request)
+    source = source_of(request)
     edit, skipped = scanned(
-        context, version, context.session.manifest(version), source, request.on_error, request.max_workers
+        context, version.dataset, context.session.manifest(version), source, request.on_error, request.max_workers
     )
     return result(commit_edit(context, request, version, edit, lambda now: result(now, edit)), edit)
 
@@ -56,7 +56,9 @@ def add_folder(
 ) -> R:
     """As `run`, inside another operation, which also sets fingerprint and origin of the draft."""
     version = draft(context, adding.ref)
-    edit, _ = scanned(context, version, context.session.manifest(version), _source(adding), "raise", None, cached=False)
+    edit, _ = scanned(
+        context, version.dataset, context.session.manifest(version), source_of(adding), "raise", None, cached=False
+    )
     now = commit_edit(
         context,
         request,
@@ -71,7 +73,7 @@ def add_folder(
 
 def scanned(
     context: Context,
-    version: Version,
+    title: str,
     base: Manifest,
     source: Source,
     on_error: OnError = "raise",
@@ -83,7 +85,7 @@ def scanned(
     """Scans a source and compares it with a manifest: the edit, and the sources that were left out."""
     comparer = Comparer(base, within)
     cache = StatCache(context.session.settings.cache_dir) if cached else nullcontext()
-    with cache as known, context.progress.task(f"{version.dataset}: scan") as task:
+    with cache as known, context.progress.task(f"{title}: scan") as task:
         scan = Scan(source, on_error=on_error, max_workers=max_workers, cache=known, task=task)
         for batch in scan:
             comparer.add(batch)
@@ -91,7 +93,8 @@ def scanned(
     return comparer.finish(), tuple(map(str, scan.skipped))
 
 
-def _source(request: AddFiles) -> Source:
+def source_of(request: AddFiles) -> Source:
+    """What an add reads and where it lands; reads no file."""
     return Source.locate(
         request.path,
         wildcard=request.wildcard,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args, get_origin
@@ -542,7 +542,7 @@ def _plain(value: object) -> JsonValue:
 
 
 @cache
-def _hints(cls: Any) -> dict[str, Any]:  # Any: a class is hashable, which mypy does not see; type hints
+def _hints(cls: Hashable) -> dict[str, Any]:  # Any: type hints
     return typing.get_type_hints(cls, localns=vars(model))  # JsonValue is recursive: its names live there
 
 
@@ -553,7 +553,8 @@ def _build(cls: type[_T], data: Mapping[str, Any], where: str) -> _T:
         raise InvalidArgumentError(
             f"{where}: unknown field {', '.join(map(repr, unknown))}", hint=f"Fields: {', '.join(fields)}."
         )
-    values = {name: _read(_hints(cls)[name], held, f"{where}.{name}") for name, held in data.items()}
+    hints = _hints(typing.cast("Hashable", cls))
+    values = {name: _read(hints[name], held, f"{where}.{name}") for name, held in data.items()}
     missing = [
         name
         for name, spec in fields.items()

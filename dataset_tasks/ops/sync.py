@@ -29,7 +29,7 @@ def run(context: Context, request: SyncFolder) -> SyncFolderResult:
         raise InvalidArgumentError(f"{request.path!r} is a file", hint="Sync a folder, or add the file.")
     within = PathRange.under(normalise(request.dataset_path))
     base = context.session.manifest(version)
-    edit, _ = scanned(context, version, base, source, max_workers=request.max_workers, within=within)
+    edit, _ = scanned(context, version.dataset, base, source, max_workers=request.max_workers, within=within)
 
     def result(now: Version) -> SyncFolderResult:
         return SyncFolderResult(

@@ -40,7 +40,7 @@ def run(context: Context, request: Transform) -> TransformResult:
     version = _before(context, request, draft(context, request.ref))
     made_from = {
         **version.origin,
-        unchanged.CODE: _code_digest(context, request),
+        unchanged.CODE: code_digest(context, request),
         unchanged.STAGED: version.content_hash,
         _HEAD: head_of(version),
     }
@@ -102,7 +102,8 @@ def _made_already(context: Context, request: Transform, version: Version, finger
     return last if last is not None and last.fingerprint == fingerprint else None
 
 
-def _code_digest(context: Context, request: Transform) -> str:
+def code_digest(context: Context, request: Transform) -> str:
+    """What tells one state of the transform's code from another."""
     if request.code_version is not None:
         return f"version:{request.code_version}"
     if request.call is not None:
