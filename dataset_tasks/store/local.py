@@ -140,8 +140,8 @@ class LocalStore(Store):
 
     def discard(self, leftover: Leftover) -> None:
         """Removes what an attempt left; see `Store.discard`."""
-        folder, _, name = leftover.token.rpartition("/")
-        if (folder and check_key(folder) != folder) or not is_temporary_name(name):
+        folder, slash, name = leftover.token.rpartition("/")
+        if (slash and check_key(folder) != folder) or not is_temporary_name(name):
             raise InvalidArgumentError(
                 f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
             )
