@@ -1,0 +1,52 @@
+"""The Airflow provider in an environment without Prefect."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from dataset_tasks.model import State
+from dataset_tasks.session import open_session
+
+
+def test_prefect_is_not_there() -> None:
+    assert find_spec("prefect") is None
+
+
+def test_every_module_of_core_and_provider_imports(import_all: Callable[[str], list[str]]) -> None:
+    assert import_all("dataset_tasks") == []
+    assert import_all("airflow_provider") == []
+
+
+def test_airflow_lists_the_provider(tmp_path: Path) -> None:
+    done = _airflow(tmp_path, "providers", "get", "dataset-tasks")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_flights_spec_runs_as_a_dag(flights_spec: Path, tmp_path: Path, home: Path) -> None:
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "flights.py").write_text(
+        f"from airflow_provider.dags import dag_from_spec\nflights = dag_from_spec({str(flights_spec)!r})\n"
+    )
+    for command in (["db", "migrate"], ["dags", "test", "flights"]):
+        done = _airflow(tmp_path, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with open_session(home=home) as session:
+        assert session.catalog.resolve("nyc/training@prod").state is State.PUBLISHED
+
+
+def _airflow(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    env = {
+        **os.environ,
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
+        "DATASET_TASKS_CATALOG": "embedded",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "airflow", *command], env=env, capture_output=True, text=True, check=False
+    )
