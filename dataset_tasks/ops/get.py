@@ -2,20 +2,153 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from dataset_tasks.ops.context import Context
+import pyarrow as pa
+
+from dataset_tasks.cache import TreeKey
+from dataset_tasks.catalog.rows import dump
+from dataset_tasks.copies import extract
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.manifest import Manifest, PathRange
+from dataset_tasks.manifest.columns import int64s
+from dataset_tasks.model import Version
+from dataset_tasks.mutable import write_folder
+from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import GetCopy, GetCopyResult
+from dataset_tasks.paths import DatasetPattern
+
+_EVERYTHING = b"", None
 
 
 def run(context: Context, request: GetCopy) -> GetCopyResult:
-    """X"""
-    raise NotImplementedError
+    """Gives the shared read-only copy, or fills a folder of the user's own.
+
+    Raises:
+        StateError: The version is not final, or holds links.
+        InvalidArgumentError: `part` and `num_parts` do not go together.
+        TargetError: The target can't take the copy; it is as it was.
+        IntegrityError: Stored bytes are missing or damaged; the files are named and there is no copy.
+        StorageError: A disk is full, or the store does not answer.
+    """
+    version = context.session.catalog.resolve(request.ref)
+    require_final(version, "a copy")
+    wanted = _Wanted(context.session.manifest(version), request)
+    files, size = wanted.totals()
+    with context.progress.task(f"{version.dataset}: copy", files=files, bytes=size) as task:
+        if request.target is not None:
+            settings = context.session.settings
+            write_folder(
+                request.target,
+                lambda folder: extract(
+                    wanted.tables(),
+                    context.session.chunk_opener(wanted.manifest),
+                    folder,
+                    workers=request.max_workers,
+                    task=task,
+                ),
+                overwrite=request.overwrite,
+                keep_off=(settings.cache_dir,),
+            )
+            place = Path(request.target).expanduser().absolute()
+        else:
+            place = context.session.cache.get(
+                TreeKey(version.catalog_id, version.id, wanted.part_name()),
+                wanted.tables,
+                context.session.chunk_opener(wanted.manifest),
+                parents=_relatives(version, request),
+                soft_links=bool(request.soft_links),
+                size=size,
+                workers=request.max_workers,
+                task=task,
+            )
+    return GetCopyResult(**about(version), folder=str(place), files=files, bytes=size)
 
 
-@contextmanager
-def read_only_copy(context: Context, ref: str, *, files: Sequence[str] = ()) -> Iterator[Path]:
-    raise NotImplementedError
-    yield Path()
+def read_only_copy(context: Context, ref: str, *, files: Sequence[str] = ()) -> Path:
+    """The shared copy of a version, or of the files that patterns name: held until this process ends."""
+    return Path(run(context, GetCopy(ref=ref, files=tuple(files))).folder)
+
+
+def _relatives(version: Version, request: GetCopy) -> list[TreeKey]:
+    """Trees whose files may be shared by hard links; none for who asked for no links."""
+    if request.soft_links is False:
+        return []
+    return [TreeKey(version.catalog_id, parent) for parent in version.parents]
+
+
+class _Wanted:
+    """The entries that a request means."""
+
+    def __init__(self, manifest: Manifest, request: GetCopy) -> None:
+        if (request.part is None) != (request.num_parts is None):
+            raise InvalidArgumentError("part and num_parts go together", hint="Give both, or neither.")
+        if request.num_parts is not None and not 0 <= (request.part or 0) < request.num_parts:
+            raise InvalidArgumentError(
+                f"there is no part {request.part} of {request.num_parts}", hint="Parts are counted from 0."
+            )
+        self.manifest = manifest
+        self._request = request
+        self._patterns = [DatasetPattern(each) for each in request.files]
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The entries, sorted by path."""
+        tables = self.manifest.select(self._matches, within=self._span()) if self._patterns else self.manifest.batches()
+        request = self._request
+        if request.part is None or request.num_parts is None:
+            return tables
+        whole = sum(sum(table["size"].to_pylist()) for table in self._again())
+        return _part(tables, request.part, request.num_parts, whole)
+
+    def totals(self) -> tuple[int, int]:
+        """How many files and bytes; of a whole version from the index alone."""
+        if not self._patterns and self._request.part is None:
+            return len(self.manifest), self.manifest.bytes
+        files = size = 0
+        for table in self.tables():
+            files += len(table)
+            size += sum(table["size"].to_pylist())
+        return files, size
+
+    def part_name(self) -> str:
+        """What tells the tree of these entries from other parts of the version; empty for all of it."""
+        request = self._request
+        words = []
+        if request.part is not None:
+            words.append(f"{request.part}-of-{request.num_parts}")
+        if request.files:
+            words.append(hashlib.sha256(dump(sorted(request.files)).encode()).hexdigest()[:16])
+        if request.soft_links is False:
+            words.append("unlinked")
+        return "_".join(words)
+
+    def _again(self) -> Iterator[pa.Table]:
+        columns = ("path", "size")
+        return self.manifest.select(self._matches, columns, within=self._span())
+
+    def _matches(self, paths: Sequence[bytes]) -> list[bool]:
+        if not self._patterns:
+            return [True] * len(paths)
+        return [any(pattern.matches(path) for pattern in self._patterns) for path in paths]
+
+    def _span(self) -> PathRange:
+        if len(self._patterns) != 1:
+            return PathRange(*_EVERYTHING)
+        return PathRange(*self._patterns[0].span())
+
+
+def _part(tables: Iterator[pa.Table], part: int, parts: int, whole: int) -> Iterator[pa.Table]:
+    """The entries whose middle lies in one part of all bytes; where all are empty, every n-th entry."""
+    seen = position = 0
+    for table in tables:
+        chosen = []
+        for row, size in enumerate(table["size"].to_pylist()):
+            mine = (2 * seen + size) * parts // (2 * whole) if whole else position % parts
+            if min(mine, parts - 1) == part:
+                chosen.append(row)
+            seen += size
+            position += 1
+        if chosen:
+            yield table.take(int64s(chosen))

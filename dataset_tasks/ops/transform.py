@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 from dataset_tasks.errors import DatasetError, InvalidArgumentError, TransformError
@@ -53,16 +52,12 @@ def run(context: Context, request: Transform) -> TransformResult:
         return TransformResult(**about(standing), unchanged=True, why=why)
     output = scratch.fresh(context.session, version, f"transform-{digest(request)[:16]}")
     started = time.monotonic()
-    with ExitStack() as held:
-        inputs = {
-            each.name: held.enter_context(read_only_copy(context, each.ref, files=each.files))
-            for each in version.inputs
-        }
-        metadata: Mapping[str, JsonValue] | None = None
-        if request.call is not None:
-            metadata = _call(context, request, inputs, output)
-        else:
-            _run(request, inputs, output)
+    inputs = {each.name: read_only_copy(context, each.ref, files=each.files) for each in version.inputs}
+    metadata: Mapping[str, JsonValue] | None = None
+    if request.call is not None:
+        metadata = _call(context, request, inputs, output)
+    else:
+        _run(request, inputs, output)
     seconds = time.monotonic() - started
     added = add.add_folder(
         context,
