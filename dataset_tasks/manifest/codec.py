@@ -76,8 +76,9 @@ class PackDecoder:
             self._file = pq.ParquetFile(
                 source,
                 metadata=footer,
-                # One request a row group instead of one a column chunk.
-                pre_buffer=True,
+                # The bytes are in memory. Buffering ahead would start Arrow's I/O threads, and a process that ends soon
+                # after they start is aborted ("terminate called without an active exception"), one time in ten.
+                pre_buffer=False,
                 page_checksum_verification=True,
             )
             self.footer: pq.FileMetaData = self._file.metadata
