@@ -286,6 +286,8 @@ class Scan:
             name = piece.names[at]
             if isinstance(outcome, tuple):
                 status, digest = outcome
+                if not digest:  # it was only looked at
+                    continue
                 piece.stats[at], piece.hashes[at] = outcome
                 rows.append((name, status, digest))
                 self.read_bytes += status.st_size
