@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -172,13 +172,12 @@ def dag_from_plan(
 ) -> DAG:
     """The DAG of a plan that is compiled already; see `dag_from_spec`."""
     schedule = plan.schedule
-    start = moment(schedule.start, zone(schedule.timezone)) if schedule and schedule.start else None
     at_once = max_active_runs or _lowest(plan, "max_active_runs") or 1
     dag = DAG(
         dag_id or plan.name,
         description=plan.description or None,
         schedule=_schedule(schedule),
-        start_date=start,
+        start_date=_start(schedule),
         catchup=schedule is not None and schedule.catchup,
         params={param.name: _param(param) for param in plan.params},
         tags=sorted({*tags, *_listed(plan, "tags")}),
@@ -198,8 +197,6 @@ def dag_from_plan(
             )
             for need in step.needs:
                 tasks[need] >> tasks[step_id]
-    for task in tasks.values():
-        task.start_date = None  # else Airflow passes over the tasks of a run before `start`, and calls it a success
     return dag
 
 
@@ -293,6 +290,18 @@ def _schedule(schedule: Schedule | None) -> Any:  # Any: Airflow takes timetable
     if schedule.every is not None:
         return DeltaDataIntervalTimetable(timedelta(seconds=schedule.every))
     return [dataset_asset(dataset) for dataset in schedule.after]
+
+
+def _start(schedule: Schedule | None) -> datetime | None:
+    """The DAG's start date: only where the scheduler needs it, to catch up from or to wait for.
+
+    Airflow makes no tasks for a run dated before it, and calls such a run a success; without it the tasks run, and say
+    that the window begins before the spec's `start`.
+    """
+    if schedule is None or schedule.start is None:
+        return None
+    start = moment(schedule.start, zone(schedule.timezone))
+    return start if schedule.catchup or start > datetime.now(UTC) else None
 
 
 def _param(param: Param) -> DagParam:

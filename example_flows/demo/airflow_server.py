@@ -168,7 +168,9 @@ class AirflowServer:
 
     def asset_events(self, uri: str) -> list[JsonObject]:
         """The events of an asset, oldest first."""
-        assets = json_object(self.rest.get("api/v2/assets", params={"uri_pattern": uri}))["assets"]
+        assets = json_object(self.rest.get("api/v2/assets", params={"uri_pattern": uri, "only_active": False}))[
+            "assets"
+        ]
         ids = [asset["id"] for asset in assets if asset["uri"] == uri]
         if not ids:
             return []

@@ -113,21 +113,26 @@ def test_the_schedule_is_airflows_own_with_data_intervals(spec: Any, schedule: s
     assert type(dag.timetable).__name__ == timetable
     assert not dag.catchup
     DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    if schedule and "cron" in schedule:
-        assert dag.start_date == datetime(2023, 12, 31, 23, tzinfo=UTC)
     if schedule and "after" in schedule:
         assert list(dag.timetable.asset_condition.objects) == [dataset_asset("nyc/weather"), dataset_asset("nyc/raw")]
 
 
 def test_a_run_before_the_start_is_not_passed_over_in_silence(spec: Any, session: Any, context: dict[str, Any]) -> None:
-    top = 'schedule: {cron: "0 6 * * *", timezone: UTC, start: "2024-01-01", catchup: true}'
-    dag = dag_from_spec(spec(top=top))
-    assert dag.catchup
-    assert [task.start_date for task in dag.tasks] == [None] * 4
+    dag = dag_from_spec(spec(top='schedule: {cron: "0 6 * * *", timezone: UTC, start: "2024-01-01"}'))
+    assert [dag.start_date, *(task.start_date for task in dag.tasks)] == [None] * 5
     context |= {"data_interval_start": at(2023, 12, 30), "data_interval_end": at(2023, 12, 31)}
     with pytest.raises(AirflowFailException, match="before the schedule's start"):
         step(dag, "orders.build").work(context)
     assert session.calls == []
+
+
+def test_the_scheduler_knows_the_start_where_it_catches_up_or_waits_for_it(spec: Any) -> None:
+    for start, catchup in (("2024-01-01", "true"), ("2999-01-01", "false")):
+        top = f'schedule: {{cron: "0 6 * * *", timezone: Europe/Berlin, start: "{start}", catchup: {catchup}}}'
+        dag = dag_from_spec(spec(top=top))
+        assert dag.catchup is (catchup == "true")
+        assert dag.start_date == datetime(int(start[:4]) - 1, 12, 31, 23, tzinfo=UTC)
+        DagSerialization.from_dict(DagSerialization.to_dict(dag))
 
 
 def test_retries_timeouts_and_options_come_from_the_spec(spec: Any) -> None:

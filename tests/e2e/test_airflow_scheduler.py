@@ -1,0 +1,292 @@
+"""A real Airflow runs DAGs: specs, operators, the decorator; again when nothing changed, killed, cleared, triggered."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset_tasks.model import State, Version
+from dataset_tasks.session import Session, open_session
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("airflow") is None, reason="pip install dataset-tasks[airflow]"
+)
+
+DAGS = Path(__file__).parent / "airflow_dags"
+NAMES = (
+    "shop",
+    "shop_steps",
+    "shop_daily",
+    "after_report",
+    "mapped",
+    "decorated",
+    "consumer",
+    "all_publishes",
+    "broken",
+)
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from example_flows.demo.airflow_server import AirflowServer
+
+    home = tmp_path_factory.mktemp("airflow")
+    shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    with AirflowServer(home, home / "dags") as server:
+        server.unpause(*NAMES)
+        yield server
+        if os.environ.get("SHOW_LOGS"):
+            print(server.log_tails(60))
+
+
+@pytest.fixture(scope="module")
+def session(airflow: Any) -> Iterator[Session]:
+    with open_session(home=airflow.env["DATASET_TASKS_HOME"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for kind in ("orders", "visits"):
+        (tmp_path / kind).mkdir()
+        for number in range(3):
+            (tmp_path / kind / f"{kind}{number}.txt").write_text(f"{number} 1")
+    return tmp_path
+
+
+def content(session: Session, version: Version) -> list[str]:
+    return [
+        entry.decode()
+        for batch in session.manifest(version).batches(columns=["path"])
+        for entry in batch["path"].to_pylist()
+    ]
+
+
+def versions(session: Session, project: str) -> dict[str, list[Version]]:
+    found: dict[str, list[Version]] = {}
+    for version in session.catalog.versions(project=project):
+        found.setdefault(version.name, []).append(version)
+    return found
+
+
+def run(airflow: Any, dag: str, name: str, folder: Path, **options: Any) -> dict[str, str]:
+    airflow.trigger(dag, name, conf={"folder": str(folder)}, **options)
+    airflow.wait_for_run(dag, name)
+    return airflow.states(dag, name)
+
+
+def test_a_spec_runs_publishes_and_is_left_alone_when_nothing_changed(
+    airflow: Any, session: Session, folder: Path
+) -> None:
+    steps = ("orders.build", "visits.build", "totals.build", "report.build", "report.publish", "flat.squash")
+    assert run(airflow, "shop", "first", folder) == dict.fromkeys(steps, "success")
+    made = versions(session, "crm")
+    assert {name: len(found) for name, found in made.items()} == dict.fromkeys(
+        ("orders", "visits", "totals", "report", "flat"), 1
+    )
+    (report,) = made["report"]
+    assert report.state is State.PUBLISHED
+    assert session.catalog.aliases("crm", "report") == {"prod": report.id}
+    assert [one.ref.removeprefix("id:") for one in made["totals"][0].inputs] == [
+        made["orders"][0].id,
+        made["visits"][0].id,
+    ]
+    assert report.origin["dag_id"] == "shop"
+    assert report.origin["step"] == "report.build"
+    left = airflow.xcom("shop", "first", "report.publish")
+    (event,) = airflow.asset_events("dataset://crm/report")
+    assert event["extra"]["version_id"] == left["version_id"] == report.id
+    assert event["extra"]["content_hash"] == report.content_hash
+    assert (event["extra"]["files"], event["extra"]["bytes"]) == (report.files, report.bytes)
+
+    assert run(airflow, "shop", "second", folder) == dict.fromkeys(steps, "skipped")
+    assert airflow.run("shop", "second")["state"] == "success"
+    assert versions(session, "crm") == made
+    assert airflow.xcom("shop", "second", "totals.build")["version_id"] == made["totals"][0].id
+    assert airflow.xcom("shop", "second", "totals.build")["unchanged"] is True
+    assert len(airflow.asset_events("dataset://crm/report")) == 1
+
+    (folder / "orders" / "orders3.txt").write_text("9")
+    states = run(airflow, "shop", "third", folder)
+    assert [step for step, state in states.items() if state == "skipped"] == ["visits.build"]
+    assert {name: len(found) for name, found in versions(session, "crm").items()} == {
+        "orders": 2, "visits": 1, "totals": 2, "report": 2, "flat": 2,
+    }  # fmt: skip
+    assert len(airflow.asset_events("dataset://crm/report")) == 2
+
+
+def test_consumers_run_for_each_publish_and_read_exactly_that_version(airflow: Any, session: Session) -> None:
+    """Follows the test above: three runs, two of them published."""
+    from example_flows.demo.services import wait_for
+
+    published = [version.id for version in versions(session, "crm")["report"]]
+    for dag, task in (("consumer", "seen"), ("after_report", "copy.build")):
+        runs = wait_for(dag, lambda dag=dag: _ended(airflow, dag, 2), timeout=120)
+        assert [one["state"] for one in runs] == ["success"] * 2
+        if dag == "consumer":
+            told = [airflow.xcom(dag, one["dag_run_id"], task)["crm/report"] for one in runs]
+            assert [ids for one in told for ids in one] == published
+    copies = versions(session, "crm-after")["copy"]
+    assert [version.inputs[0].ref.removeprefix("id:") for version in copies] == published
+
+
+def _ended(airflow: Any, dag: str, count: int) -> list[Any] | None:
+    runs = [one for one in airflow.runs(dag) if one["state"] in ("success", "failed")]
+    return runs if len(runs) >= count else None
+
+
+def test_a_task_that_is_killed_goes_on_in_its_next_try(airflow: Any, session: Session, folder: Path) -> None:
+    from example_flows.demo.services import wait_for
+
+    before = len(versions(session, "crm")["totals"])
+    for file in folder.rglob("*.txt"):
+        file.write_text("5 5")
+    (folder / "hold").touch()
+    airflow.trigger("shop", "killed", conf={"folder": str(folder)})
+    pid = wait_for("the transform", lambda: _pid(folder), timeout=120)
+    drafts = [version for version in versions(session, "crm")["totals"] if version.state is State.IN_PROGRESS]
+    os.kill(pid, signal.SIGKILL)
+    (folder / "hold").unlink()
+    run = airflow.wait_for_run("shop", "killed")
+    assert run["state"] == "success"
+    tries = {task["task_id"]: task["try_number"] for task in airflow.tasks("shop", "killed")}
+    assert tries["totals.build"] == 2
+    made = versions(session, "crm")["totals"]
+    assert len(made) == before + 1
+    assert [made[-1].id] == [draft.id for draft in drafts]
+    assert made[-1].state is State.COMPLETED
+    assert "half.txt" in content(session, made[-1])  # the second try wrote it again
+    assert made[-1].files == 7
+
+
+def _pid(folder: Path) -> int | None:
+    file = folder / "pid"
+    return int(file.read_text()) if file.exists() and file.read_text() else None
+
+
+def test_a_task_that_is_told_to_stop_cleans_up_and_leaves_nothing(airflow: Any, session: Session, folder: Path) -> None:
+    from example_flows.demo.services import json_object, wait_for
+
+    before = [version.id for version in versions(session, "crm")["totals"]]
+    for file in folder.rglob("*.txt"):
+        file.write_text("6 6")
+    (folder / "hold").touch()
+    airflow.trigger("shop", "stopped", conf={"folder": str(folder)})
+    pid = wait_for("the transform", lambda: _pid(folder), timeout=120)
+    url = "api/v2/dags/shop/dagRuns/stopped/taskInstances/totals.build"
+    json_object(airflow.rest.patch(url, json={"new_state": "failed"}))
+    wait_for("the process to end", lambda: True if _gone(pid) else None, timeout=60)
+    assert (folder / "hold").exists()
+    states = {version.id: version.state for version in session.catalog.versions(project="crm", name="totals")}
+    assert [state for version, state in states.items() if version not in before] in ([], [State.ABORTED])
+    assert airflow.wait_for_run("shop", "stopped")["state"] == "failed"
+    assert airflow.states("shop", "stopped")["report.build"] == "upstream_failed"
+
+    (folder / "hold").unlink()
+    airflow.clear("shop", "stopped", "totals.build", "report.build", "report.publish", "flat.squash")
+    assert airflow.wait_for_run("shop", "stopped")["state"] == "success"
+    assert len([one for one in versions(session, "crm")["totals"] if one.state is State.COMPLETED]) == len(before) + 1
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_one_task_an_operation_makes_the_same_versions(airflow: Any, session: Session, folder: Path) -> None:
+    states = run(airflow, "shop_steps", "first", folder)
+    assert set(states.values()) == {"success"}
+    assert next(iter(states)).endswith(".create")
+    assert {"totals.transform", "report.verify", "report.publish", "flat.squash"} <= set(states)
+    made = versions(session, "crm-steps")
+    assert {name: len(found) for name, found in made.items()} == dict.fromkeys(
+        ("orders", "visits", "totals", "report", "flat"), 1
+    )
+    airflow.trigger("shop", "beside", conf={"folder": str(folder)})
+    airflow.wait_for_run("shop", "beside")
+    for name, found in made.items():
+        assert found[0].content_hash == versions(session, "crm")[name][-1].content_hash, name
+
+    again = run(airflow, "shop_steps", "second", folder)
+    assert again["totals.transform"] == "skipped"
+    assert again["report.publish"] == "skipped"
+    assert airflow.run("shop_steps", "second")["state"] == "success"
+    drafts = [v for found in versions(session, "crm-steps").values() for v in found if v.state is State.IN_PROGRESS]
+    assert drafts == []
+    assert {n: [v.id for v in f if v.state.is_final] for n, f in versions(session, "crm-steps").items()} == {
+        n: [v.id for v in f] for n, f in made.items()
+    }
+
+
+def test_a_window_comes_from_the_schedule(airflow: Any, session: Session, folder: Path) -> None:
+    # Half past noon in New York: the last tick was at 6, the one before a day earlier.
+    states = run(airflow, "shop_daily", "noon", folder, logical_date="2024-02-02T17:30:00Z")
+    assert states == {"day.build": "success"}
+    made = session.catalog.version(airflow.xcom("shop_daily", "noon", "day.build")["version_id"])
+    assert made.metadata == {"date": "2024-02-01", "start": "2024-02-01T06:00:00-05:00"}
+    known = [version.id for version in versions(session, "crm-daily")["day"]]
+    assert run(airflow, "shop_daily", "early", folder, logical_date="2024-01-03T17:30:00Z") == {"day.build": "failed"}
+    assert run(airflow, "shop_daily", "none", folder) == {"day.build": "failed"}
+    assert [version.id for version in versions(session, "crm-daily")["day"]] == known
+    # Switched on with a start in the past and no catch-up, the scheduler has run the last window by itself.
+    scheduled = [one for one in airflow.runs("shop_daily") if one["run_type"] == "scheduled"]
+    assert [one["state"] for one in scheduled] == ["success"]
+
+
+def test_mapped_operators_fill_one_draft(airflow: Any, session: Session, folder: Path) -> None:
+    from example_flows.demo.services import wait_for
+
+    states = run(airflow, "mapped", "first", folder)
+    assert states == dict.fromkeys(("create", "parts", "add[0]", "add[1]", "upload", "finalize", "publish"), "success")
+    (made,) = versions(session, "mapped")["orders"]
+    assert made.state is State.PUBLISHED
+    assert content(session, made) == sorted(f"{kind}/{kind}{n}.txt" for kind in ("orders", "visits") for n in range(3))
+    (event,) = airflow.asset_events("dataset://mapped/orders")
+    assert event["extra"]["version_id"] == made.id
+    (told,) = wait_for("all_publishes", lambda: _ended(airflow, "all_publishes", 1), timeout=60)
+    assert airflow.xcom("all_publishes", told["dag_run_id"], "told") == {"mapped/orders": [made.id]}
+
+
+def test_the_decorator_survives_a_failed_try_and_makes_nothing_twice(
+    airflow: Any, session: Session, folder: Path
+) -> None:
+    assert set(run(airflow, "decorated", "first", folder).values()) == {"success"}
+    tries = {task["task_id"]: task["try_number"] for task in airflow.tasks("decorated", "first")}
+    assert tries == {"words": 2, "count": 1, "read": 1}
+    made = {name: [v for v in found if v.state.is_final] for name, found in versions(session, "decorated").items()}
+    assert {name: len(found) for name, found in made.items()} == {"words": 1, "count": 1}
+    words, count = made["words"][0], made["count"][0]
+    assert content(session, words) == ["words.txt"]
+    assert words.metadata == {"words": 3}
+    assert [(one.name, one.ref.removeprefix("id:")) for one in count.inputs] == [("words", words.id)]
+    assert count.state is State.PUBLISHED
+    assert airflow.xcom("decorated", "first", "read") == count.id
+
+    assert set(run(airflow, "decorated", "second", folder).values()) == {"success"}
+    assert airflow.xcom("decorated", "second", "count")["unchanged"] is True
+    assert {n: [v.id for v in f if v.state.is_final] for n, f in versions(session, "decorated").items()} == {
+        "words": [words.id], "count": [count.id],
+    }  # fmt: skip
+    assert len(airflow.asset_events("dataset://decorated/count")) == 1
+
+
+def test_a_broken_spec_is_a_dag_that_says_so(airflow: Any, folder: Path) -> None:
+    assert run(airflow, "broken", "tried", folder) == {"spec_error": "failed"}
+    details = airflow.rest.get("api/v2/dags/broken/details").json()
+    assert "broken.yaml:6:14" in details["doc_md"]
+    assert airflow.rest.get("api/v2/importErrors").json()["import_errors"] == []
+
+
+def test_no_draft_is_left_behind_by_all_this(session: Session) -> None:
+    left = [version.label for version in session.catalog.versions() if version.state is State.IN_PROGRESS]
+    assert left == []
