@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dataset_tasks.catalog.writes import Content, NewVersion
 from dataset_tasks.errors import InvalidArgumentError, StateError
+from dataset_tasks.manifest import EMPTY
 from dataset_tasks.model import Input, Version
 from dataset_tasks.ops.content import merged
 from dataset_tasks.ops.context import Context, about
@@ -75,10 +76,10 @@ def _require_finals(versions: list[Version]) -> None:
         )
 
 
-def _start(context: Context, parents: list[Version], store_id: str) -> Content | None:
+def _start(context: Context, parents: list[Version], store_id: str) -> Content:
     """The content a draft begins with; one parent's manifest is taken over as it is, whatever its size."""
     if not parents:
-        return None
+        return Content(index=None, pending=0, pending_object=None, files=0, bytes=0, content_hash=EMPTY.content_hash)
     if len(parents) == 1:
         (only,) = parents
         return Content(

@@ -7,7 +7,7 @@ compared as a run compares them. Where a transform is going to run, what it will
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from dataset_tasks.manifest import Built, Manifest, PathRange, apply, diff, merge
@@ -83,6 +83,7 @@ def preview(plan: Plan, session: Session, scope: Scope) -> tuple[DatasetPreview,
     """
     outcomes: dict[str, _Outcome] = {}
     found = []
+    scope = replace(scope, results={step.id: f"step:{step.id}" for step in plan.steps})  # references stay as they are
     for dataset in plan.datasets:
         requests = _requests(plan, dataset, scope)
         outcome = _Simulation(session, outcomes, requests).run()
