@@ -390,7 +390,10 @@ def _glob(parts: Sequence[str], tail: str) -> str:
         return "/".join(runs[0]) + tail
     top = "".join(part + "/" for part in runs[0])
     middle = "".join(f"(?>(?:[^/]*/)*?{'/'.join(run)}/)" for run in runs[1:-1] if run)
-    last = f"(?:[^/]*/)*{'/'.join(runs[-1])}{tail}" if runs[-1] else "."  # a last `**` is whatever lies below
+    if runs[-1]:
+        last = f"(?:[^/]*/)*{'/'.join(runs[-1])}{tail}"
+    else:  # a last `**` is whatever lies below: something there must be
+        last = "[^/]+/" if tail == "/" else "."
     return top + middle + last
 
 

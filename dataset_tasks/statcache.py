@@ -135,7 +135,7 @@ class StatCache:
         """
         if self._db is None:
             return
-        limit = began - RACY_NS
+        limit = min(began - RACY_NS, 1 << 63)
         rows = [
             (name, _entry(stat, sha256))
             for name, stat, sha256 in files
@@ -180,7 +180,7 @@ class StatCache:
                 _forget(db, "SELECT id FROM folders ORDER BY day, id LIMIT ?", (folders,))
         with self._harmless():
             if self._db is not None:
-                self._db.execute("PRAGMA incremental_vacuum").fetchall()
+                self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would stop after one page
 
     def close(self) -> None:
         """Writes what is left, prunes once a day or when the file is too large, and lets go of it."""

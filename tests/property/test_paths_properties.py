@@ -167,6 +167,7 @@ def test_a_wildcard_takes_what_the_oracle_takes(pattern, recursive, path):
 @given(pattern=patterns, path=good_paths)
 @example(pattern="a/", path="a")
 @example(pattern="**", path="a/b")
+@example(pattern="**/", path="a")
 def test_an_exclude_leaves_out_what_the_oracle_leaves_out(pattern, path):
     if not parts_of(pattern):
         return
