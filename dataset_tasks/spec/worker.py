@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeAlias
 
 from dataset_tasks.ops.requests import Result
+from dataset_tasks.progress import Progress, Task
 
 
 class StepStoppedError(BaseException):
@@ -30,47 +32,104 @@ class Ended:
     seconds: float
 
 
-Endings: TypeAlias = "SimpleQueue[Ended]"
+#: None wakes whoever waits.
+Endings: TypeAlias = "SimpleQueue[Ended | None]"
 
 
 class Worker:
-    """One try of one step, running from the start.
+    """One try of one step; `start` begins it.
 
     Args:
         step: Its id; the thread is named after it.
-        work: Runs it; what it raises ends in the queue.
+        work: Runs it with the progress it is given; what it raises ends in the queue.
+        progress: Is told about the work.
         endings: Where the ending goes.
         now: The clock, in seconds.
     """
 
-    def __init__(self, step: str, work: Callable[[], Result], endings: Endings, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        step: str,
+        work: Callable[[Progress], Result],
+        progress: Progress,
+        endings: Endings,
+        now: Callable[[], float],
+    ) -> None:
         self._step, self._work, self._endings, self._now = step, work, endings, now
+        self._progress = _Watched(progress, self._checkpoint)
         self._lock = threading.Lock()
-        self._over = False
-        self.began = now()
+        self._over = self._wanted = self._raised = False
+        self.began = 0.0
         self._thread = threading.Thread(target=self._run, name=f"step {step}", daemon=True)
+
+    def start(self) -> None:
+        """Begins the work; `began` is its moment."""
+        self.began = self._now()
         self._thread.start()
 
     def stop(self) -> None:
-        """Raises `StepStoppedError` in the thread, at the next instruction that is Python's own.
+        """Asks the step to stop: `StepStoppedError` is raised where it next reports progress, never inside a commit."""
+        self._wanted = True
 
-        A step that waits in C (for a program, a lock, the network) stops when that returns.
+    def force(self) -> None:
+        """Raises `StepStoppedError` in the thread at its next instruction that is Python's own.
+
+        For steps that report nothing, such as a transform inside the user's code. It may hit code that holds a lock, so
+        it comes after asking. A step that waits in C, for a program or the network, stops when that returns.
         """
         with self._lock:
+            self._wanted = self._raised = True
             if not self._over and self._thread.ident is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._thread.ident), ctypes.py_object(StepStoppedError)
                 )
+
+    def _checkpoint(self) -> None:
+        # Raised once: what cleans up behind the step reports progress too.
+        if self._wanted and not self._raised:
+            self._raised = True
+            raise StepStoppedError
 
     def _run(self) -> None:
         result: Result | None = None
         error: BaseException | None = None
         try:
             try:
-                result = self._work()
+                self._checkpoint()
+                result = self._work(self._progress)
             finally:
                 with self._lock:  # from here on nothing is raised into this thread
                     self._over = True
         except BaseException as raised:  # noqa: BLE001  # it goes to the thread that runs the plan, which judges it
             result, error = None, raised
         self._endings.put(Ended(self._step, result, error, self._now() - self.began))
+
+
+class _Watched:
+    """A progress that looks at a checkpoint each time it is told something."""
+
+    def __init__(self, inner: Progress, checkpoint: Callable[[], None]) -> None:
+        self._inner, self._checkpoint = inner, checkpoint
+
+    @contextmanager
+    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
+        self._checkpoint()
+        with self._inner.task(title, files=files, bytes=bytes) as task:
+            yield _WatchedTask(task, self._checkpoint)
+
+    def note(self, text: str) -> None:
+        self._checkpoint()
+        self._inner.note(text)
+
+
+class _WatchedTask:
+    def __init__(self, inner: Task, checkpoint: Callable[[], None]) -> None:
+        self._inner, self._checkpoint = inner, checkpoint
+
+    def advance(self, *, files: int = 0, bytes: int = 0) -> None:
+        self._checkpoint()
+        self._inner.advance(files=files, bytes=bytes)
+
+    def total(self, *, files: int | None = None, bytes: int | None = None) -> None:
+        self._checkpoint()
+        self._inner.total(files=files, bytes=bytes)
