@@ -1,0 +1,268 @@
+"""Versions and events as JSON, as tables and as trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from dataset_tasks.cli.output import shown
+from dataset_tasks.cli.words import count, moment, size
+from dataset_tasks.model import JsonValue, Version
+
+if TYPE_CHECKING:
+    from dataset_tasks.catalog.rows import Event
+
+_STATE_STYLES = {
+    "in_progress": "yellow",
+    "completed": "green",
+    "published": "bold green",
+    "aborted": "dim",
+    "deleted": "dim",
+}
+
+
+def version_document(version: Version) -> dict[str, JsonValue]:
+    """A version as JSON; moments in ISO form, UTC."""
+    return {
+        "id": version.id,
+        "project": version.project,
+        "name": version.name,
+        "version": version.version,
+        "partition": version.partition,
+        "state": str(version.state),
+        "quarantined": version.quarantined,
+        "created": version.created.isoformat(),
+        "finalized": version.finalized.isoformat() if version.finalized else None,
+        "published": version.published.isoformat() if version.published else None,
+        "files": version.files,
+        "bytes": version.bytes,
+        "new_bytes": version.new_bytes,
+        "pending": version.pending,
+        "content_hash": version.content_hash,
+        "parents": list(version.parents),
+        "inputs": [{"name": i.name, "ref": i.ref, "files": list(i.files)} for i in version.inputs],
+        "tags": list(version.tags),
+        "description": version.description,
+        "metadata": dict(version.metadata),
+        "origin": dict(version.origin),
+    }
+
+
+def event_document(event: Event) -> dict[str, JsonValue]:
+    """An event as JSON."""
+    return {
+        "sequence": event.sequence,
+        "kind": event.kind,
+        "version_id": event.version_id,
+        "created": event.created.isoformat(),
+        "payload": dict(event.payload),
+    }
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table; `right` are the columns of numbers."""
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
+        )
+    return made
+
+
+def state_text(version: Version) -> Text:
+    """The state in its colour; a quarantined version says so."""
+    if version.quarantined:
+        return Text(f"{version.state}, quarantined", style="bold red")
+    return Text(str(version.state), style=_STATE_STYLES[version.state])
+
+
+def versions_table(versions: Iterable[Version], aliases: Mapping[str, Sequence[str]]) -> Table:
+    """One line a version. `aliases` are names by version id."""
+    made = table(
+        "dataset",
+        "version",
+        "state",
+        "files",
+        "bytes",
+        "new",
+        "created (UTC)",
+        "tags",
+        "id",
+        right=("files", "bytes", "new"),
+    )
+    for v in versions:
+        names = [f"@{alias}" for alias in aliases.get(v.id, ())]
+        made.add_row(
+            Text(shown(v.dataset)),
+            Text(shown(f"{v.version} [{v.partition}]" if v.partition else v.version)),
+            state_text(v),
+            f"{v.files:,}",
+            size(v.bytes),
+            size(v.new_bytes),
+            moment(v.created),
+            Text(shown(" ".join([*names, *v.tags]))),
+            Text(v.id, style="dim"),
+        )
+    return made
+
+
+@dataclass(slots=True)
+class DatasetSummary:
+    """A line of versions: how many stand, the last one made, the last one published."""
+
+    last: Version
+    versions: int = 0
+    new_bytes: int = 0
+    published: str = ""
+
+    def document(self) -> dict[str, JsonValue]:
+        """The dataset as JSON."""
+        return {
+            "project": self.last.project,
+            "name": self.last.name,
+            "versions": self.versions,
+            "new_bytes": self.new_bytes,
+            "published": self.published or None,
+            "last": version_document(self.last),
+        }
+
+
+def datasets(versions: Iterable[Version]) -> list[DatasetSummary]:
+    """The datasets of versions that come in the order of their making, sorted by name."""
+    found: dict[str, DatasetSummary] = {}
+    for v in versions:
+        summary = found.setdefault(v.dataset, DatasetSummary(v))
+        summary.last = v
+        summary.versions += 1
+        summary.new_bytes += v.new_bytes
+        summary.published = v.version if v.published else summary.published
+    return [found[name] for name in sorted(found)]
+
+
+def datasets_table(summaries: Iterable[DatasetSummary]) -> Table:
+    """One line a dataset."""
+    made = table(
+        "dataset", "versions", "last", "state", "files", "bytes", "stored", "published", "created (UTC)",
+        right=("versions", "files", "bytes", "stored"),
+    )  # fmt: skip
+    for each in summaries:
+        last = each.last
+        made.add_row(
+            Text(shown(last.dataset), style="bold"),
+            f"{each.versions:,}",
+            Text(shown(last.version)),
+            state_text(last),
+            f"{last.files:,}",
+            size(last.bytes),
+            size(each.new_bytes),
+            Text(shown(each.published)),
+            moment(last.created),
+        )
+    return made
+
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+
+def maker(version: Version) -> str:
+    """Who made a version, in words: the runner, its run and step, the user."""
+    origin = dict(version.origin)
+    runner = origin.pop("runner", None)
+    rest = [f"{key} {value}" for key, value in origin.items() if value not in (None, "", {}, [])]
+    return shown(", ".join([*([str(runner)] if runner else []), *rest])) or "not recorded"
+
+
+def history(version: Version, events: Iterable[Event], names: Mapping[str, str]) -> list[Text]:
+    """A version and what happened to it. `names` are labels of versions by id."""
+    title = Text(shown(version.label), style="bold")
+    lines = [title.append("  ").append(state_text(version)).append(f"  {version.id}", style="dim")]
+    lines.append(Text(f"  created {moment(version.created)} UTC by {maker(version)}"))
+    if version.description:
+        lines.append(Text(f"  {shown(version.description)}"))
+    for word, ids in (("parents", version.parents), ("inputs", tuple(i.ref for i in version.inputs))):
+        if ids:
+            lines.append(Text(f"  {word}: {', '.join(shown(names.get(i, i)) for i in ids)}"))
+    new = f", {size(version.new_bytes)} new in the store" if version.new_bytes else ""
+    lines.append(Text(f"  {count(version.files, 'file')}, {size(version.bytes)}{new}"))
+    if version.quarantined:
+        lines.append(Text(f"  quarantined: {shown(version.quarantined)}", style="red"))
+    lines += [Text(f"  {moment(e.created)} {_event(e)}", style="dim") for e in events]
+    return lines
+
+
+def _event(event: Event) -> str:
+    if event.kind == "alias":
+        return shown(f"alias {event.payload.get('alias')} points here")
+    if event.kind == "changed":
+        return shown("changed: " + ", ".join(f"{key} {value}" for key, value in event.payload.items()))
+    return shown(event.kind)
+
+
+# --- lineage ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`child` was made from `parent`: kind `previous`, `parent`, `input` or `squash`; `name` is that of an input."""
+
+    child: str
+    parent: str
+    kind: str
+    name: str = ""
+
+    def document(self) -> dict[str, JsonValue]:
+        """The edge as JSON."""
+        return {"child": self.child, "parent": self.parent, "kind": self.kind, "name": self.name}
+
+
+def edges_of(version: Version) -> list[Edge]:
+    """What a version was made from, in order."""
+    squashed = version.origin.get("squash")
+    return [
+        *(Edge(version.id, p, "previous" if p == version.previous_id else "parent") for p in version.parents),
+        *(Edge(version.id, i.ref, "input", i.name) for i in version.inputs),
+        *(Edge(version.id, str(ref), "squash") for ref in (squashed if isinstance(squashed, list) else ())),
+    ]
+
+
+@dataclass(slots=True)
+class Branches:
+    """Draws a graph as a tree: each version is opened once, and said to stand above where it comes again."""
+
+    versions: Mapping[str, Version]
+    next: Mapping[str, Sequence[Edge]]
+    down: bool = False
+    _opened: set[str] = field(default_factory=set)
+
+    def tree(self, root: str) -> Tree:
+        """The tree below a version."""
+        top = Tree(self._text(root, None), guide_style="dim")
+        open_nodes = [(top, root)]
+        self._opened.add(root)
+        while open_nodes:
+            node, version_id = open_nodes.pop()
+            for edge in self.next.get(version_id, ()):
+                other = edge.child if self.down else edge.parent
+                again = other in self._opened and bool(self.next.get(other))
+                text = self._text(other, edge)
+                branch = node.add(text.append("  (see above)", style="dim") if again else text)
+                if other not in self._opened:
+                    self._opened.add(other)
+                    open_nodes.append((branch, other))
+        return top
+
+    def _text(self, version_id: str, edge: Edge | None) -> Text:
+        version = self.versions.get(version_id)
+        if version is None:
+            return Text(version_id)
+        text = Text(shown(version.label), style="bold" if edge is None else "")
+        text.append("  ").append(state_text(version))
+        if edge is not None and edge.kind != "parent":
+            text.append(f"  {edge.kind}{f' {shown(edge.name)}' if edge.name else ''}", style="cyan")
+        return text

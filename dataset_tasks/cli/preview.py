@@ -1,0 +1,100 @@
+"""What `plan` shows: per dataset what a run would do, and why."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from dataset_tasks.cli.command import Exit
+from dataset_tasks.cli.context import Cli
+from dataset_tasks.cli.describe import table
+from dataset_tasks.cli.output import shown
+from dataset_tasks.cli.words import count, size
+from dataset_tasks.model import JsonValue
+from dataset_tasks.settings import Settings
+from dataset_tasks.spec.params import check_params
+from dataset_tasks.spec.plan import Plan, Scope
+from dataset_tasks.spec.preview import DatasetPreview, preview
+from dataset_tasks.spec.windows import window_for
+
+if TYPE_CHECKING:
+    from dataset_tasks.session import Session
+
+_STYLES = {"new": "green", "changes": "yellow", "unchanged": "dim"}
+
+
+def show_preview(cli: Cli, plan: Plan, params: Mapping[str, str], date: str | None) -> Exit:
+    """Shows what a run of the plan would do; exit code 3 when that is nothing.
+
+    Raises:
+        InvalidArgumentError: A parameter or the date is wrong.
+        SourceError: A source can't be read.
+        NotFoundError: A version that the plan reads is not there.
+    """
+    window = window_for(plan.schedule, date) if date is not None else None
+    scope = Scope(
+        run_id="plan",
+        params=check_params(plan, params),
+        interval_start=window.start if window else None,
+        interval_end=window.end if window else None,
+        profile=plan.profile,
+    )
+    with _reading(cli) as session:
+        found = preview(plan, session, scope)
+    if cli.as_json:
+        cli.out.document({"plan": plan.name, "spec": plan.source, "datasets": [_document(each) for each in found]})
+    elif cli.quiet:
+        for each in found:
+            if each.status != "unchanged" or each.publishes:
+                cli.out.line(shown(each.key))
+    else:
+        _show(cli, found)
+    return Exit.DONE if any(_does_something(each) for each in found) else Exit.NOTHING_TO_DO
+
+
+@contextmanager
+def _reading(cli: Cli) -> Iterator[Session]:
+    """A session that makes no catalog: where the home has none yet, an empty one that goes away again."""
+    settings = Settings.from_env(home=cli.home, catalog_url=cli.catalog, store_url=cli.store)
+    if not settings.embedded or (settings.home / "catalog.db").exists():
+        with cli.session(create=False) as session:
+            yield session
+        return
+    with tempfile.TemporaryDirectory(prefix="dataset-tasks-plan-") as folder, Cli(home=folder).session() as session:
+        yield session
+
+
+def _does_something(each: DatasetPreview) -> bool:
+    return each.status != "unchanged" or each.publishes
+
+
+def _document(each: DatasetPreview) -> dict[str, JsonValue]:
+    return {**asdict(each), "why": list(each.why)}
+
+
+def _show(cli: Cli, found: tuple[DatasetPreview, ...]) -> None:
+    made = table("dataset", "now", "would be", "files", "changes", "bytes", "why", right=("files", "bytes"))
+    for each in found:
+        would = f"{each.status}, publish" if each.publishes else each.status
+        known = each.added is not None and each.status != "unchanged"
+        made.add_row(
+            Text(shown(each.dataset), style="bold"),
+            Text(shown(each.version or "")),
+            Text(would, style=_STYLES[each.status]),
+            f"{each.files:,}" if each.files is not None else "",
+            f"+{each.added} ~{each.modified} -{each.removed}" if known else "",
+            size(each.bytes) if each.bytes is not None else "",
+            Text(shown("; ".join(each.why))),
+        )
+    cli.out.show(made)
+    doing = [each for each in found if each.status != "unchanged"]
+    publishing = [each for each in found if each.publishes]
+    if doing or publishing:
+        cli.out.line(f"a run would make {count(len(doing), 'version')} and publish {len(publishing)}")
+    else:
+        cli.out.line("all is unchanged: a run would make nothing")

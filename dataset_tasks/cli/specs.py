@@ -1,0 +1,123 @@
+"""Commands on a lineage spec: lint, plan, run, graph, schema."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from dataset_tasks.cli import options as opt
+from dataset_tasks.cli.command import command
+from dataset_tasks.cli.context import Cli
+from dataset_tasks.cli.output import shown
+from dataset_tasks.cli.words import count
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from dataset_tasks.spec.explain import Form
+
+PANEL = "Lineage specs"
+
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="A profile of dataset-tasks.yaml.", envvar="DATASET_TASKS_PROFILE"),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the program."""
+    command(app, "lint", panel=PANEL)(lint)
+    command(app, "plan", panel=PANEL)(plan)
+    command(app, "run", panel=PANEL)(run)
+    command(app, "graph", panel=PANEL)(graph)
+    command(app, "schema", panel=PANEL)(schema)
+
+
+def lint(cli: Cli, spec: opt.Spec, profile: Profile = None) -> None:
+    """Check a spec; every problem is shown in one go."""
+    compiled = _compiled(spec, profile)
+    if cli.as_json:
+        cli.out.document(
+            {"spec": compiled.source, "datasets": len(compiled.datasets), "steps": len(compiled.steps), "problems": []}
+        )
+    elif not cli.quiet:
+        cli.out.line(
+            f"{shown(spec)}: {count(len(compiled.datasets), 'dataset')}, {count(len(compiled.steps), 'step')}, no problem"
+        )
+
+
+def plan(
+    cli: Cli,
+    spec: opt.Spec,
+    param: opt.Params = None,
+    date: opt.Date = None,
+    profile: Profile = None,
+) -> int:
+    """Show what a run would do, per dataset, and why; nothing is written."""
+    from dataset_tasks.cli.preview import show_preview
+
+    return show_preview(cli, _compiled(spec, profile), opt.texts(param, "--param"), date)
+
+
+def run(
+    cli: Cli,
+    spec: opt.Spec,
+    select: opt.Select = None,
+    exclude: opt.Exclude = None,
+    param: opt.Params = None,
+    date: opt.Date = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Steps at one time.")] = 2,
+    profile: Profile = None,
+) -> int:
+    """Run a spec here: make what changed, in order; exit code 3 when all is unchanged."""
+    from dataset_tasks.cli.running import Wanted, run_spec
+
+    wanted = Wanted(
+        select=tuple(select or ()),
+        exclude=tuple(exclude or ()),
+        params=opt.texts(param, "--param"),
+        date=date,
+        jobs=jobs,
+    )
+    return run_spec(cli, _compiled(spec, profile), wanted)
+
+
+def graph(
+    cli: Cli,
+    spec: opt.Spec,
+    form: Annotated[
+        str, typer.Option("--format", "-f", metavar="FORM", help="text, mermaid, dot, svg or json.")
+    ] = "text",
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False)
+    ] = None,
+    profile: Profile = None,
+) -> None:
+    """Draw the lineage of a spec as text, Mermaid, DOT, SVG or JSON."""
+    from dataset_tasks.spec.explain import Form, explain
+
+    if form not in get_args(Form):
+        raise InvalidArgumentError(f"--format {form!r} is unknown", hint=f"Write one of {', '.join(get_args(Form))}.")
+    chosen: Form = "json" if cli.as_json else form  # type: ignore[assignment]  # one of them, as just seen
+    drawn = explain(_compiled(spec, profile, check_sources=False), chosen)
+    if output is None:
+        cli.out.line(shown(drawn, keep="\n"))
+        return
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(drawn + "\n")
+    cli.out.note(f"wrote {shown(output)}")
+
+
+def schema(cli: Cli) -> None:
+    """Print the JSON Schema of specs, for editors."""
+    from dataset_tasks.spec.schema import json_schema
+
+    cli.out.line(json.dumps(json_schema(), indent=2))
+
+
+def _compiled(spec: str, profile: str | None, *, check_sources: bool = True) -> Plan:
+    from dataset_tasks.spec.compiler import compile_spec
+
+    return compile_spec(spec, profile=profile, check_sources=check_sources)
