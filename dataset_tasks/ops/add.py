@@ -9,7 +9,7 @@ from typing import TypeVar
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops.content import Comparer, Edit, commit_edit
-from dataset_tasks.ops.context import Context, about, draft
+from dataset_tasks.ops.context import Context, about, draft, draft_or_final
 from dataset_tasks.ops.requests import AddFiles, AddFilesResult, OnError, Request, Result
 from dataset_tasks.scan import Scan, Source
 from dataset_tasks.statcache import StatCache
@@ -23,7 +23,7 @@ def run(context: Context, request: AddFiles) -> AddFilesResult:
     Raises:
         InvalidArgumentError: The base folder is not above the path, or a pattern or `dataset_path` is no good.
         SourceError: Files can't be read, changed meanwhile, or have names no dataset path can hold; all are named.
-        StateError: The version is no draft.
+        StateError: The version is no draft and would change.
     """
     skipped: tuple[str, ...] = ()
 
@@ -37,7 +37,7 @@ def run(context: Context, request: AddFiles) -> AddFilesResult:
             bytes=edit.bytes,
         )
 
-    version = draft(context, request.ref)
+    version = draft_or_final(context, request.ref)
     source = source_of(request)
     edit, skipped = scanned(
         context, version.dataset, context.session.manifest(version), source, request.on_error, request.max_workers

@@ -81,7 +81,9 @@ def _stage(context: Context, stage: Stage, versions: Mapping[str, str]) -> Resul
 
 
 def _compared(context: Context, made: Version, before: Version | None) -> BuildResult:
-    if before is None or before.id == made.id:
+    if before is not None and before.id == made.id:
+        return replace(_result(made), why="made by an earlier try of the same run")
+    if before is None:
         return replace(_result(made), added=made.files, why="first version")
     changed = diff(context.session.manifest(before), context.session.manifest(made))
     counts = len(changed.added), len(changed.modified), len(changed.removed)

@@ -10,7 +10,7 @@ from dataset_tasks.errors import CheckFailedError, DatasetError, InvalidArgument
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import Version
 from dataset_tasks.ops import code, scratch, staged
-from dataset_tasks.ops.context import Context, about, draft
+from dataset_tasks.ops.context import Context, about, draft_or_final
 from dataset_tasks.ops.requests import Check, CheckResult, TableCheck
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(context: Context, request: Check) -> CheckResult:
         CheckFailedError: Something does not hold and the severity is `error`; `findings` lists all of it.
         InvalidArgumentError: A schema can't be read, or there is no such function.
     """
-    version = draft(context, request.ref)
+    version = draft_or_final(context, request.ref)
     findings = [*_counts(request, version)]
     notes: list[str] = []
     if request.max_change is not None:

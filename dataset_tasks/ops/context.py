@@ -79,6 +79,21 @@ def draft(context: Context, ref: str) -> Version:
     return version
 
 
+def draft_or_final(context: Context, ref: str) -> Version:
+    """The version that a reference names, for a call that may turn out to change nothing.
+
+    Such a call is fine on a final version: a run that is done again repeats its steps on what it finished before.
+
+    Raises:
+        NotFoundError: Nothing answers to the reference.
+        StateError: The version is aborted or deleted.
+    """
+    version = context.session.catalog.resolve(ref)
+    if not version.state.is_final:
+        require_draft(version)
+    return version
+
+
 def require_draft(version: Version) -> None:
     """Refuses a version whose content can't change.
 

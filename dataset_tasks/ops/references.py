@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from dataset_tasks.errors import InvalidArgumentError, WrongCatalogError
 from dataset_tasks.model import Input, Reference
@@ -92,8 +92,8 @@ def _input(name: str, value: object, catalog_id: str | None) -> Input:
         case Input():
             return value
         case {"ref": ref, **rest}:
-            files = rest.get("files") or ()
-            patterns = (files,) if isinstance(files, str) else tuple(str(one) for one in files)
+            files = cast("str | Sequence[str]", rest.get("files") or ())
+            patterns = (files,) if isinstance(files, str) else tuple(files)
             return Input(name=name, ref=reference(ref, catalog_id=catalog_id), files=patterns)
         case _:
             return Input(name=name, ref=reference(value, catalog_id=catalog_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.model import Version
 from dataset_tasks.ops.content import Edit, commit_edit
-from dataset_tasks.ops.context import Context, about, draft
+from dataset_tasks.ops.context import Context, about, draft_or_final
 from dataset_tasks.ops.requests import RemoveFiles, RemoveFilesResult
 from dataset_tasks.paths import DatasetPattern
 
@@ -15,9 +15,9 @@ def run(context: Context, request: RemoveFiles) -> RemoveFilesResult:
 
     Raises:
         InvalidArgumentError: A pattern is empty or no good.
-        StateError: The version is no draft.
+        StateError: The version is no draft and would change.
     """
-    version = draft(context, request.ref)
+    version = draft_or_final(context, request.ref)
     patterns = [DatasetPattern(each, request.recursive) for each in request.patterns or (None,)]
     edit = Edit()
     edit.removals.extend(matching(context.session.manifest(version), patterns))

@@ -32,7 +32,7 @@ def run(
     functions: Mapping[str, Callable[..., Any]],  # Any: users' functions
 ) -> Result:
     """Runs one operation; see `Session.run`."""
-    if key is not None and request.once:
+    if key is not None:
         replayed = _replay(session, request, key)
         if replayed is not None:
             return replayed
@@ -60,9 +60,14 @@ def perform(context: Context, request: Request) -> Result:
 
 
 def _replay(session: Session, request: Request, key: str) -> Result | None:
+    """What the operation gave before. One that converges is done again, unless its version is final by now."""
     found = session.catalog.recorded(key)
     if found is None:
         return None
+    if not request.once:
+        final = request.verb in _ON_DRAFTS and session.catalog.version(found.version_id).state.is_final
+        if not final:
+            return None
     if found.verb != request.verb or found.digest != digest(request):
         if request.verb not in _STRICT_KEYS:
             return None

@@ -7,7 +7,7 @@ from dataset_tasks.manifest import PathRange
 from dataset_tasks.model import Version
 from dataset_tasks.ops.add import scanned
 from dataset_tasks.ops.content import commit_edit
-from dataset_tasks.ops.context import Context, about, draft
+from dataset_tasks.ops.context import Context, about, draft_or_final
 from dataset_tasks.ops.requests import SyncFolder, SyncFolderResult
 from dataset_tasks.paths import normalise
 from dataset_tasks.scan import Source
@@ -19,9 +19,9 @@ def run(context: Context, request: SyncFolder) -> SyncFolderResult:
     Raises:
         InvalidArgumentError: The path is a file, or `dataset_path` or a pattern is no good.
         SourceError: The folder is missing, or files in it can't be read; all are named, nothing changes.
-        StateError: The version is no draft.
+        StateError: The version is no draft and would change.
     """
-    version = draft(context, request.ref)
+    version = draft_or_final(context, request.ref)
     source = Source.locate(
         request.path, wildcard=request.wildcard, exclude=request.exclude, dataset_path=request.dataset_path
     )

@@ -1,0 +1,124 @@
+"""The steps of a run done again with the same keys, after the version they made is final."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataset_tasks.errors import StateError
+from dataset_tasks.ops.requests import (
+    AddFiles,
+    Build,
+    Check,
+    Create,
+    Finalize,
+    RemoveFiles,
+    Request,
+    Result,
+    Stage,
+    SyncFolder,
+    Transform,
+    Upload,
+    Verify,
+)
+from dataset_tasks.session import Session, open_session
+
+
+@pytest.fixture
+def session(home: Path) -> Iterator[Session]:
+    with open_session(home=home) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv", "c.tmp"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def write(inputs: object, output: Path) -> None:
+    (output / "made").write_text("made")
+
+
+FUNCTIONS = {"test:write": write}
+
+
+def life(session: Session, data: Path, create: Create) -> list[Result]:
+    """Every step of a version's life, each under a key of its own; the same keys each time."""
+    ref = session.run(create, key="run/create").version_id
+    steps: dict[str, Request] = {
+        "sync": SyncFolder(ref=ref, path=str(data)),
+        "add": AddFiles(ref=ref, path=str(data / "a.csv"), dataset_path="more"),
+        "transform": Transform(ref=ref, call="test:write", dataset_path="made"),
+        "remove": RemoveFiles(ref=ref, patterns=("*.tmp",)),
+        "remove nothing": RemoveFiles(ref=ref, patterns=("*.bak",)),
+        "check": Check(ref=ref, min_files=3, max_change=1.0),
+        "upload": Upload(ref=ref),
+        "finalize": Finalize(ref=ref),
+        "verify": Verify(ref=ref),
+    }
+    return [session.run(step, key=f"run/{name}", functions=FUNCTIONS) for name, step in steps.items()]
+
+
+def test_every_step_gives_what_it_gave_and_nothing_is_made(session: Session, data: Path) -> None:
+    create = Create(name="raw", project="lab")
+    first = life(session, data, create)
+    assert life(session, data, create)[:5] == first[:5]
+    assert [one.version for one in session.catalog.versions()] == ["1.0.0"]
+
+
+def test_steps_that_changed_nothing_the_first_time_find_nothing_to_change_the_second(
+    session: Session, data: Path
+) -> None:
+    before = session.run(Create(name="raw", project="lab")).version_id
+    session.run(SyncFolder(ref=before, path=str(data)))
+    session.run(Upload(ref=before))
+    session.run(Finalize(ref=before))
+
+    def child() -> Result:
+        ref = session.run(Create(name="raw", project="lab", previous=True), key="run/create").version_id
+        session.run(SyncFolder(ref=ref, path=str(data)), key="run/sync")
+        return session.run(Finalize(ref=ref), key="run/finalize")
+
+    assert child() == child()
+    assert [one.version for one in session.catalog.versions()] == ["1.0.0", "1.0.1"]
+
+
+def test_a_step_that_would_change_a_final_version_is_refused(session: Session, data: Path) -> None:
+    life(session, data, Create(name="raw", project="lab"))
+    (version,) = session.catalog.versions()
+    (data / "new.csv").write_text("new")
+    for request in (
+        AddFiles(ref=version.id, path=str(data / "new.csv")),
+        SyncFolder(ref=version.id, path=str(data), dataset_path="other"),
+        RemoveFiles(ref=version.id, patterns=("a.csv",)),
+    ):
+        with pytest.raises(StateError, match="completed and can't be changed"):
+            session.run(request)
+    assert session.catalog.version(version.id) == version
+
+
+def test_a_build_done_again_under_its_key_gives_its_version(session: Session, data: Path) -> None:
+    ref = "step:create"
+    build = Build(
+        stages=(
+            Stage(id="create", request=Create(name="raw", project="lab", skip_unchanged=True)),
+            Stage(id="sync", request=SyncFolder(ref=ref, path=str(data))),
+            Stage(id="transform", request=Transform(ref=ref, call="test:write")),
+            Stage(id="remove", request=RemoveFiles(ref=ref, patterns=("*.bak",))),
+            Stage(id="check", request=Check(ref=ref, min_files=2)),
+            Stage(id="upload", request=Upload(ref=ref)),
+            Stage(id="finalize", request=Finalize(ref=ref)),
+            Stage(id="verify", request=Verify(ref="step:finalize")),
+        )
+    )
+    first = session.run(build, key="run/build", functions=FUNCTIONS)
+    again = session.run(build, key="run/build", functions=FUNCTIONS)
+    assert again.version_id == first.version_id
+    assert again.why == "made by an earlier try of the same run"
+    assert len(session.catalog.versions()) == 1
