@@ -244,6 +244,53 @@ def test_a_diff_partitions_the_difference(old: Content, new: Content) -> None:
         assert paths == sorted(set(paths))
 
 
+_BETWEEN = st.builds(
+    lambda sign, number: b"a%s%03d" % (sign, number), st.sampled_from([b"-", b"."]), st.integers(0, 40)
+)
+_ELSEWHERE = st.builds(lambda number: b"b/%03d" % number, st.integers(0, 40))
+_AT_ODDS = st.sets(st.sampled_from([b"a", b"a/x", b"a/y/z", b"a-007/x", b"a.011"]), max_size=2)
+
+
+def _files(paths: Iterable[bytes]) -> Content:
+    return {path: file_entry(path) for path in sorted(paths)}
+
+
+@given(st.sets(_BETWEEN | _ELSEWHERE, min_size=20, max_size=80), _AT_ODDS, _AT_ODDS, st.sets(_ELSEWHERE, max_size=2))
+def test_a_file_that_is_a_folder_too_is_found_across_segments_nobody_reads(
+    between: set[bytes], old: set[bytes], new: set[bytes], also: set[bytes]
+) -> None:
+    shelf = Shelf()
+    base = _without_conflicts(_files(between | old))
+    upserts = _files(new | also)
+    expected = {**base, **upserts}
+    manifest = _scratch(shelf, base)
+    if _conflicts(expected):
+        with pytest.raises(InvalidArgumentError, match="both a file and a folder"):
+            apply(manifest, [table_of(upserts.values())], new_key=shelf.new_key, store_id=STORE_ID, limits=SMALL)
+    else:
+        built = apply(manifest, [table_of(upserts.values())], new_key=shelf.new_key, store_id=STORE_ID, limits=SMALL)
+        _assert_is(shelf, built, expected)
+
+
+@given(
+    st.sets(_BETWEEN | _ELSEWHERE, min_size=20, max_size=80),
+    st.lists(st.tuples(st.integers(0, 122), st.integers(0, 30), _AT_ODDS), min_size=2, max_size=3),
+)
+def test_a_merge_finds_files_that_are_folders_of_another_parent(
+    paths: set[bytes], parts: list[tuple[int, int, set[bytes]]]
+) -> None:
+    shelf = Shelf()
+    everything = sorted(paths)
+    parents = [_without_conflicts(_files({*everything[start : start + length], *odd})) for start, length, odd in parts]
+    expected = {path: entry for parent in parents for path, entry in parent.items()}
+    manifests = [_scratch(shelf, parent) for parent in parents]
+    if _conflicts(expected):
+        with pytest.raises(InvalidArgumentError, match="both a file and a folder"):
+            merge(manifests, new_key=shelf.new_key, store_id=STORE_ID, limits=SMALL)
+    else:
+        _assert_is(shelf, merge(manifests, new_key=shelf.new_key, store_id=STORE_ID, limits=SMALL), expected)
+
+
 @given(st.lists(content, max_size=4), st.data())
 def test_in_a_merge_the_last_wins(parents: list[Content], data: st.DataObject) -> None:
     shelf = Shelf()
