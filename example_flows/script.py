@@ -27,9 +27,11 @@ def main(source: Path) -> None:
     raw.upload(show_progress=False)
     raw.finalize()
 
+    files = raw.get_local_copy()
+    assert files is not None  # only with `raise_on_error=False`
     months = Dataset.create(dataset_name="by_month", dataset_project=PROJECT, dataset_tags=["monthly"])
     with tempfile.TemporaryDirectory() as made:
-        by_month({"raw": Path(raw.get_local_copy())}, Path(made))
+        by_month({"raw": Path(files)}, Path(made))
         months.add_files(made)
         months.upload(show_progress=False)
     months.finalize()

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from dataset_tasks.session import open_session
 from example_flows.demo.airflow_server import AirflowServer
-from example_flows.demo.here import PUBLISHED
 from example_flows.demo.services import JsonObject, ServiceError
 from example_flows.demo.source import EXAMPLES, put_source_files
 from example_flows.demo.summary import console, show
@@ -40,7 +39,7 @@ def main() -> int:
         with open_session(home=airflow.env["DATASET_TASKS_HOME"]) as session:
             made = session.catalog.versions()
             if run["state"] == "success":
-                show(session, out, published=PUBLISHED, made={version.id for version in made})
+                show(session, out, made={version.id for version in made})
         if run["state"] != "success":
             out.print(airflow.log_tails(), soft_wrap=True)
     seconds = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""`make demo`: runs the flights spec here with the embedded catalog and store, and shows what came of it."""
+"""`make demo`: runs the flights spec here with the embedded catalog and store, through the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dataset_tasks.session import open_session
 from example_flows.demo.source import EXAMPLES, SPEC, put_source_files
-from example_flows.demo.summary import console, show
+from example_flows.demo.summary import console, show_copy
 
 HOME = EXAMPLES.parent / ".demo" / "home"
 PUBLISHED = "nyc/training@prod"
@@ -34,7 +34,7 @@ def main() -> int:
 
     with open_session(home=HOME) as session:
         made = [version for version in session.catalog.versions() if version.id not in before]
-        show(session, out, published=PUBLISHED, made={version.id for version in made})
+        show_copy(session, out, PUBLISHED)
     where = source.relative_to(EXAMPLES.parent)
     out.print(f"Edit a file in {where} and run it again: only what depends on it is made anew.", soft_wrap=True)
     seconds = time.perf_counter() - started

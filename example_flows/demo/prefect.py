@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from dataset_tasks.session import open_session
-from example_flows.demo.here import PUBLISHED
 from example_flows.demo.services import (
     START_TIMEOUT,
     JsonObject,
@@ -56,7 +55,7 @@ def main() -> int:
             show_run(out, run, tasks, artifacts(server, run))
         with open_session(home=env["DATASET_TASKS_HOME"]) as session:
             made = session.catalog.versions()
-            show(session, out, published=PUBLISHED, made={version.id for version in made})
+            show(session, out, made={version.id for version in made})
     seconds = time.perf_counter() - started
     state = run["state"]["name"]
     out.print(

@@ -1,4 +1,4 @@
-"""What a demo shows at its end, read back from the catalog: lineage, versions, where the published copy lies."""
+"""What a demo shows at its end, read back from the catalog."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(markup=False, highlight=False, width=PIPE_WIDTH)
 
 
-def show(session: Session, out: Console, *, published: str, made: Collection[str]) -> None:
-    """Prints lineage, versions and the published copy.
+def show(session: Session, out: Console, *, made: Collection[str]) -> None:
+    """Prints lineage and versions.
 
     Args:
         session: Where the demo ran.
         out: Where to print.
-        published: Reference of the version to copy, such as `nyc/training@prod`.
         made: Ids of the versions that this run made; they are marked.
     """
     versions = session.catalog.versions()
@@ -37,12 +36,14 @@ def show(session: Session, out: Console, *, published: str, made: Collection[str
     out.print(lineage(session, _newest(versions)))
     out.print("\nVersions")
     out.print(table(versions, made))
-    copy = session.run(GetCopy(ref=published))
+
+
+def show_copy(session: Session, out: Console, ref: str) -> None:
+    """Prints where the copy of a version lies; makes it where there is none."""
+    copy = session.run(GetCopy(ref=ref))
     assert isinstance(copy, GetCopyResult)
-    out.print(
-        f"{published} is version {copy.version}: {copy.files} files, {decimal(copy.bytes)}, read-only in", end=" "
-    )
-    out.print(copy.folder, soft_wrap=True)
+    holds = f"{copy.files} files, {decimal(copy.bytes)}"
+    out.print(f"{ref} is version {copy.version}: {holds}, read-only in {copy.folder}", soft_wrap=True)
 
 
 def lineage(session: Session, versions: Collection[Version]) -> Tree:
@@ -80,7 +81,9 @@ def _branch(session: Session, tree: Tree, version: Version, how: str, shown: set
 def _sources(version: Version) -> list[tuple[str, str]]:
     """Ids of what a version was made from, and how; its own previous version is no news."""
     parents = [(id_, "parent") for id_ in version.parents if id_ != version.previous_id]
-    return parents + [(read.ref.removeprefix("id:"), "input") for read in version.inputs]
+    inputs = [(read.ref.removeprefix("id:"), "input") for read in version.inputs]
+    squashed = version.origin.get("squash")
+    return parents + inputs + [(str(id_), "squashed") for id_ in (squashed if isinstance(squashed, list) else [])]
 
 
 def _newest(versions: Collection[Version]) -> list[Version]:
