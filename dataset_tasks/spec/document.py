@@ -280,8 +280,9 @@ class _Reader:
                 node[held.key] = value
                 node.keys_at[held.key], node.values_at[held.key] = held.key_at, at
         else:
-            held.waiting = True
+            held.key = None
             held.key, held.key_at = self._key(event, node, value, plain=plain), at
+            held.waiting = True
 
     def _key(self, event: Event, node: Map, value: Value, *, plain: bool) -> str | None:
         """The key that stands here, or None when its value is to be dropped."""
