@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -169,9 +169,8 @@ def _decode(data: bytes, name: str) -> Index:
     what = f"manifest index {name!r}"
     with damaged(what):
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        # Any: JSON as it comes; `_described` checks every value before it is used.
-        described: Any = json.loads((file.metadata.metadata or {})[_METADATA_KEY])
-        layout = described["layout"]
+        described: object = json.loads((file.metadata.metadata or {})[_METADATA_KEY])
+        layout = described.get("layout") if isinstance(described, dict) else None
     if layout != LAYOUT:
         raise IntegrityError(
             f"{what} has layout {layout!r}, expected {LAYOUT}",
@@ -183,23 +182,38 @@ def _decode(data: bytes, name: str) -> Index:
         table.validate(full=True)
         if not table.schema.remove_metadata().equals(_SCHEMA):
             raise ValueError(f"unexpected columns {table.schema.names}")
-        index = Index(
-            segments=tuple(_segments(table)),
-            objects=MappingProxyType(
-                {
-                    str(key): ObjectRef(store_id=str(store_id), key=str(key), size=int(size), sha256=str(sha256))
-                    for key, (store_id, size, sha256) in described["objects"].items()
-                }
-            ),
-            files=int(described["files"]),
-            bytes=int(described["bytes"]),
-            pending=int(described["pending"]),
-            content_hash=str(described["content_hash"]),
-        )
+        index = _assembled(tuple(_segments(table)), described)
     problem = _problem(index)
     if problem is not None:
         raise IntegrityError(f"{what} does not add up: {problem}", hint=HINT_DAMAGED)
     return index
+
+
+def _assembled(segments: tuple[Segment, ...], described: object) -> Index:
+    match described:
+        case {
+            "files": int(files),
+            "bytes": int(size),
+            "pending": int(pending),
+            "content_hash": str(root),
+            "objects": dict(objects),
+        }:
+            return Index(
+                segments=segments,
+                objects=MappingProxyType({str(key): _ref(str(key), value) for key, value in objects.items()}),
+                files=files,
+                bytes=size,
+                pending=pending,
+                content_hash=root,
+            )
+    raise ValueError("its metadata has another shape")
+
+
+def _ref(key: str, described: object) -> ObjectRef:
+    match described:
+        case [str(store_id), int(size), str(sha256)]:
+            return ObjectRef(store_id=store_id, key=key, size=size, sha256=sha256)
+    raise ValueError(f"its metadata describes object {key!r} in another shape")
 
 
 def _segments(table: pa.Table) -> Iterable[Segment]:
@@ -221,7 +235,10 @@ def _segments(table: pa.Table) -> Iterable[Segment]:
 def _problem(index: Index) -> str | None:
     """What contradicts itself in an index, if anything."""
     for segment in index.segments:
-        if not (0 < segment.count <= CUTS.most and 0 <= segment.pending <= segment.count and segment.bytes >= 0):
+        if (
+            not (0 < segment.count <= CUTS.most and 0 <= segment.pending <= segment.count)
+            or min(segment.bytes, segment.group) < 0
+        ):
             return f"the segment from {quoted(segment.first)} has impossible counts"
         ends = (segment.first,) if segment.count == 1 else (segment.first, segment.last)
         if segment.count == 1 and segment.first != segment.last:
