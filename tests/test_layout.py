@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
+import re
+import tokenize
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -11,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tasks.cli.main import app as program
 from dataset_tasks.ops.requests import OPERATIONS, Request
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("dataset_tasks", "airflow_provider", "prefect_blocks")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-LONGEST_MODULE = 500
-LONGEST_FUNCTION = 100
+#: Lines of code: without docstrings, comments and blank lines.
+LONGEST_MODULE = 450
+LONGEST_FUNCTION = 60
 
 verbs = pytest.mark.parametrize("verb", list(OPERATIONS))
 modules = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -66,6 +71,11 @@ def test_every_request_has_a_prefect_task(verb: str) -> None:
 
 
 @verbs
+def test_every_request_has_a_verb_of_the_command_line(verb: str) -> None:
+    assert verb in {command.name for command in program().registered_commands}
+
+
+@verbs
 def test_every_request_has_a_docs_page_that_names_its_fields(verb: str) -> None:
     page = (ROOT / "docs" / "operations" / f"{verb}.md").read_text(encoding="utf-8")
     assert [field for field in _request(verb).__slots__ if f"`{field}`" not in page] == []
@@ -73,25 +83,26 @@ def test_every_request_has_a_docs_page_that_names_its_fields(verb: str) -> None:
 
 @modules
 def test_no_module_is_too_long(module: Path) -> None:
-    assert len(module.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE
+    assert len(_code_lines(module)) <= LONGEST_MODULE
 
 
 @modules
 def test_no_function_is_too_long(module: Path) -> None:
-    long = [
-        f"{node.name}: {node.end_lineno - node.lineno + 1} lines"
+    code = _code_lines(module)
+    lengths = {
+        node.name: len(code & set(range(node.lineno, (node.end_lineno or node.lineno) + 1)))
         for node in ast.walk(_tree(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno >= LONGEST_FUNCTION
-    ]
-    assert long == []
+    }
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
 
 
 @modules
 def test_no_error_is_swallowed_whole(module: Path) -> None:
+    lines = module.read_text(encoding="utf-8").splitlines()
     blanket = [handler.lineno for handler in _blanket_handlers(_tree(module)) if not _raises(handler)]
-    assert blanket == [], "a blanket except that does not raise"
+    unexplained = [line for line in blanket if not re.search(r"# noqa: BLE001  # \w{3}", lines[line - 1])]
+    assert unexplained == [], "a blanket except that neither raises nor says where the error goes"
 
 
 def test_a_swallowed_error_would_be_seen() -> None:
@@ -109,6 +120,22 @@ def test_the_entry_points_load() -> None:
 
 def _tree(module: Path) -> ast.Module:
     return ast.parse(module.read_text(encoding="utf-8"))
+
+
+def _code_lines(module: Path) -> set[int]:
+    text = module.read_text(encoding="utf-8")
+    empty = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in empty:
+            code.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            docstring = node.body[0]
+            code -= set(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+    return code
 
 
 def _blanket_handlers(tree: ast.Module) -> Iterator[ast.ExceptHandler]:

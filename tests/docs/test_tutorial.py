@@ -68,6 +68,22 @@ def test_the_page_can_be_followed(name: str, tmp_path: Path) -> None:
     assert followed > 0
 
 
+@pytest.mark.airflow
+@pytest.mark.prefect
+def test_the_spec_of_the_tutorial_becomes_a_dag_and_a_flow(tmp_path: Path) -> None:
+    spec = tmp_path / "shop.yaml"
+    made = []
+    for block in _blocks(DOCS / "tutorial.md"):
+        head, _, rest = block.text.partition("\n")
+        if head == "# file: shop.yaml":
+            spec.write_text(rest)
+        elif "/srv/pipelines/shop.yaml" in block.text:
+            names: dict[str, object] = {}
+            exec(block.text.replace("/srv/pipelines/shop.yaml", str(spec)), names)  # our own page
+            made.append(type(names["shop"]).__name__)
+    assert made == ["DAG", "Flow"]
+
+
 def test_a_page_that_shows_something_else_would_be_seen() -> None:
     assert re.fullmatch(_pattern("made …\n…\nend\n"), "made 3\na\nb\nend", re.DOTALL)
     assert not re.fullmatch(_pattern("made …\nend\n"), "made 3\nother", re.DOTALL)
