@@ -64,10 +64,10 @@ def test_numbers_that_readers_differ_on_or_json_lacks_are_to_be_quoted(text):
         ("a: [*.tmp]", "s:1:6: YAML can't read this"),
         ("a: *.csv", 'quote text that starts with *, such as "*.csv"'),
         ("remove: [ok, **/tmp/*]", 'quote text that starts with *, such as "*.csv"'),
-        ("a: [@latest]", 's:1:5: YAML can\'t read this: found character that cannot start any token; quote text that '
-         'starts with @, such as "@latest"'),
-        ("a: {c: ${x}}", 's:1:9: YAML can\'t read this: did not find expected \',\' or \'}\'; a placeholder inside '
-         'braces or brackets must be quoted: "${...}"'),
+        ("a: [@latest]", ('s:1:5: YAML can\'t read this: found character that cannot start any token; quote text that '
+         'starts with @, such as "@latest"')),
+        ("a: {c: ${x}}", ('s:1:9: YAML can\'t read this: did not find expected \',\' or \'}\'; a placeholder inside '
+         'braces or brackets must be quoted: "${...}"')),
         ("a: [${x}, b]", 'a placeholder inside braces or brackets must be quoted: "${...}"'),
         ("a:\n\t- x", "indent with spaces, not tabs"),
         ("a: %foo", "quote text that starts with %"),
