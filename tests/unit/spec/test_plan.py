@@ -43,7 +43,9 @@ def test_placeholders_are_replaced_once_and_a_whole_value_keeps_its_type(text, v
 
 
 def test_outside_arguments_and_metadata_a_value_becomes_text():
-    bound = bind(Create(name="x", description="${params.n}", tags=("${params.n}",), metadata={"n": "${params.n}"}), SCOPE)
+    bound = bind(
+        Create(name="x", description="${params.n}", tags=("${params.n}",), metadata={"n": "${params.n}"}), SCOPE
+    )
 
     assert (bound.description, bound.tags, bound.metadata) == ("3", ("3",), {"n": 3})
 

@@ -32,9 +32,7 @@ def test_a_day_names_the_window_that_begins_on_it_and_an_instant_the_last_that_e
 
 
 def test_windows_meet_across_a_change_of_the_clocks():
-    found = list(
-        windows_between(DAILY, datetime(2013, 3, 9, tzinfo=NEW_YORK), datetime(2013, 3, 12, tzinfo=NEW_YORK))
-    )
+    found = list(windows_between(DAILY, datetime(2013, 3, 9, tzinfo=NEW_YORK), datetime(2013, 3, 12, tzinfo=NEW_YORK)))
 
     assert [shown(window) for window in found] == [
         "2013-03-09T06:00:00-05:00/2013-03-10T06:00:00-04:00",
@@ -50,9 +48,7 @@ def test_a_tick_that_the_clocks_leave_out_comes_when_they_have_moved():
 
 def test_an_hour_that_comes_twice_has_two_windows():
     schedule = Schedule(cron="0 * * * *", timezone="America/New_York")
-    found = windows_between(
-        schedule, datetime(2013, 11, 3, tzinfo=NEW_YORK), datetime(2013, 11, 3, 3, tzinfo=NEW_YORK)
-    )
+    found = windows_between(schedule, datetime(2013, 11, 3, tzinfo=NEW_YORK), datetime(2013, 11, 3, 3, tzinfo=NEW_YORK))
 
     assert [window.start.isoformat() for window in found] == [
         "2013-11-03T00:00:00-04:00",
@@ -91,7 +87,9 @@ def test_a_run_before_the_start_is_an_error_that_names_both():
 def test_a_day_without_a_tick_is_an_error_that_names_the_next():
     weekly = Schedule(cron="0 0 * * 1")
 
-    with pytest.raises(InvalidArgumentError, match="no window of the schedule begins on 2013-01-05; the next begins at 2013-01-07"):
+    with pytest.raises(
+        InvalidArgumentError, match="no window of the schedule begins on 2013-01-05; the next begins at 2013-01-07"
+    ):
         window_for(weekly, "2013-01-05")
 
 
