@@ -753,7 +753,7 @@ def test_a_folder_that_was_swapped_while_the_walk_was_far_below_is_noticed(tmp_p
 def test_few_open_files_are_enough(tmp_path):
     for at in range(60):
         put(tmp_path / "/".join(f"{at:02d}abcdefgh") / "x", b"y" * 300_000)
-        put(tmp_path / f"{at:02d}" / "z")
+        put(tmp_path / "many" / f"{at:02d}", b"z" * 300_000)
     script = """
 import resource, sys
 from dataset_tasks.scan import Scan, Source
@@ -793,7 +793,8 @@ except SourceError as error:
 
 def test_giving_up_in_the_middle_closes_everything(tmp_path):
     for at in range(40):
-        put(tmp_path / f"{at:02d}" / "big", os.urandom(400_000))
+        for big in range(8):
+            put(tmp_path / f"{at:02d}" / f"big{big}", bytes(400_000))
         for small in range(150):
             put(tmp_path / f"{at:02d}" / f"{small}", b"x")
     before = len(os.listdir("/proc/self/fd"))
@@ -802,6 +803,43 @@ def test_giving_up_in_the_middle_closes_everything(tmp_path):
     rows.close()
     assert len(os.listdir("/proc/self/fd")) == before
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dataset-tasks-scan")]
+
+
+def test_what_waits_behind_a_slow_file_is_bounded(tmp_path, monkeypatch):
+    put(tmp_path / "0-slow", b"x" * 300_000)
+    for at in range(300):
+        put(tmp_path / f"{at // 10:02d}" / f"{at}")
+    monkeypatch.setattr("dataset_tasks.scan._ROWS_AHEAD", 50)
+    hash_opened, wait, is_waited_for = hashing.hash_opened, hashing.Reading.wait, threading.Event()
+
+    def slow(fd, before, on_block):
+        if before.st_size == 300_000:
+            is_waited_for.wait()
+        return hash_opened(fd, before, on_block)
+
+    ahead = []
+    monkeypatch.setattr(hashing, "hash_opened", slow)
+    monkeypatch.setattr(
+        hashing.Reading, "wait", lambda self: (ahead.append(scanned._rows_ahead), is_waited_for.set(), wait(self))
+    )
+    scanned = Scan(Source.locate(tmp_path), max_workers=2)
+    (batch,) = list(scanned)
+    assert len(batch) == 301
+    assert 50 <= max(ahead) <= 60
+
+
+def test_a_busy_machine_is_not_taken_for_a_slow_disk(monkeypatch):
+    class Usage:
+        def __init__(self, blocks, sleeps):
+            self.ru_inblock, self.ru_nvcsw = blocks, sleeps
+
+    def slept(blocks, sleeps):
+        monkeypatch.setattr(hashing.resource, "getrusage", lambda who: Usage(blocks, sleeps))
+        return hashing.Reader(2, lambda count: None)._slept(100, Usage(0, 0))
+
+    assert not slept(blocks=0, sleeps=3)
+    assert slept(blocks=8, sleeps=3)
+    assert slept(blocks=0, sleeps=100)
 
 
 def test_giving_up_ends_the_reading_of_a_huge_file(tmp_path):
