@@ -49,7 +49,7 @@ class Rules:
         problems: Problems,
     ) -> None:
         self.path, self.digest, self.document, self.pipeline = path, digest, document, pipeline
-        self.settings, self.keys, self.problems = settings, tuple(keys), problems
+        self.settings, self.keys, self.problems = settings, dict.fromkeys(keys), problems
 
     def check(self, *, check_sources: bool) -> Spec | None:
         """Looks at everything; None when there was a problem, now or before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,33 +33,32 @@ class Source:
         return reference.name
 
 
-def read_source(text: str, keys: Iterable[str]) -> Source:
+def read_source(text: str, keys: Collection[str]) -> Source:
     """Reads a key or a reference.
 
     Args:
         text: What the file says.
-        keys: The datasets of the spec.
+        keys: The datasets of the spec; a set or mapping, as there is one look-up for each source.
 
     Raises:
         InvalidArgumentError: It is neither; the message says what to write.
     """
-    known = list(keys)
-    if text in known:
+    if text in keys:
         return Source(text, text)
     if _WHOLE_PLACEHOLDER.match(text):
         return Source(text)
     if text.startswith("step:"):
         raise InvalidArgumentError(f"{text!r} is not a reference; write the key of the dataset")
     bare, at, selector = text.partition("@")
-    if at and bare in known:
+    if at and bare in keys:
         raise InvalidArgumentError(
             f"{bare!r} is a dataset of this spec and means the version of this run; write {bare!r} alone, or "
             f"project/name@{selector} for another version"
         )
     if "/" not in text and not text.startswith("id:") and not _is_id(text):
-        near = did_you_mean(text, known)
+        near = did_you_mean(text, keys)
         raise InvalidArgumentError(
-            f"no dataset {text!r} in this spec{near or f'; there are {listed(known)}'}"
+            f"no dataset {text!r} in this spec{near or f'; there are {listed(list(keys))}'}"
             + ("" if near else "; a dataset made elsewhere is written project/name")
         )
     try:

@@ -252,7 +252,6 @@ HEAVY = (
     "isal",
     "airflow",
     "prefect",
-    "socket",
 )
 
 
