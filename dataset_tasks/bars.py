@@ -1,4 +1,4 @@
-"""Progress bars on a terminal: one line for each piece of work that is under way. Needs rich."""
+"""Progress bars on a terminal: a line for each dataset that is being worked on. Needs rich."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.filesize import decimal
-from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
@@ -21,10 +21,8 @@ from dataset_tasks.progress import LogLines, Progress
 
 @dataclass(slots=True)
 class Running:
-    """One task: counters that workers move; the display reads them when it draws, so that moving them is cheap."""
+    """One piece of work: counters that workers move; the display reads them when it draws, so moving them is cheap."""
 
-    title: str
-    id: TaskID
     total_files: int | None = None
     total_bytes: int | None = None
     files: int = 0
@@ -58,14 +56,18 @@ def shown_progress() -> Iterator[Progress]:
 class Bars:
     """`dataset_tasks.progress.Progress` drawn by rich; use it as a context manager around the work.
 
+    A task titled `nyc/raw: upload` is shown on the line that was begun for `nyc/raw`, where there is one and it is
+    free, else on a line of its own.
+
     Args:
-        console: The terminal; log lines printed to it while bars are shown appear above them.
+        console: The terminal; what is printed to it while bars are shown appears above them.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._running: dict[TaskID, Running] = {}
-        self._ending = threading.Lock()
+        self._work: dict[TaskID, Running] = {}
+        self._standing: dict[str, TaskID] = {}
+        self._lock = threading.Lock()  # never held while rich may draw: drawing takes it
         self._display = _Display(self, console)
 
     def __enter__(self) -> Self:
@@ -77,19 +79,45 @@ class Bars:
     ) -> None:
         self._display.stop()
 
+    def begin(self, name: str) -> None:
+        """Opens a line that stands until `end`, with the time since then while no task is shown on it."""
+        number = self._display.add_task(show(name), total=None)
+        with self._lock:
+            self._standing[name] = number
+
+    def end(self, name: str) -> None:
+        """Takes the line of that name away, if there is one."""
+        with self._lock:
+            number = self._standing.pop(name, None)
+            if number is not None and number not in self._work:
+                self._display.remove_task(number)
+
     @contextmanager
     def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Running]:
-        """A line that stands while the work goes on and goes with it."""
-        number = self._display.add_task(show(title), total=None)
-        running = Running(title, number, files, bytes)
-        with self._ending:
-            self._running[number] = running
+        """Shows a piece of work while it goes on."""
+        name = title.partition(": ")[0]
+        running = Running(files, bytes)
+        with self._lock:
+            number = self._standing.get(name)
+            reused = number is not None and number not in self._work
+            if number is not None and reused:
+                self._work[number] = running
+        if number is None or not reused:
+            number = self._display.add_task(show(title), total=None)
+            with self._lock:
+                self._work[number] = running
+        else:
+            self._display.reset(number, total=None, description=show(title))
         try:
             yield running
         finally:
-            with self._ending:
-                del self._running[number]
-                self._display.remove_task(number)
+            with self._lock:
+                del self._work[number]
+                stands = number in self._standing.values()
+                if not stands:
+                    self._display.remove_task(number)
+            if stands:
+                self._display.reset(number, total=None, description=show(name))
 
     def note(self, text: str) -> None:
         """A line above the bars that stays."""
@@ -97,16 +125,16 @@ class Bars:
 
     def push(self) -> None:
         """Hands the counters to the display; no task ends meanwhile."""
-        with self._ending:
-            for running in self._running.values():
+        with self._lock:
+            for number, running in self._work.items():
                 if running.total_bytes:
-                    self._display.update(running.id, completed=running.bytes, total=running.total_bytes)
+                    self._display.update(number, completed=running.bytes, total=running.total_bytes)
                 else:
-                    self._display.update(running.id, completed=running.files, total=running.total_files)
+                    self._display.update(number, completed=running.files, total=running.total_files)
 
     def find(self, number: TaskID) -> Running | None:
-        """The task of that line, while it is under way."""
-        return self._running.get(number)
+        """The work that is shown on that line now."""
+        return self._work.get(number)
 
 
 class _Display(RichProgress):
@@ -117,10 +145,10 @@ class _Display(RichProgress):
         super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             _Done(bars),
             _Rate(bars),
-            TimeRemainingColumn(compact=True),
+            _Time(),
             console=console,
             transient=True,
         )
@@ -131,7 +159,7 @@ class _Display(RichProgress):
 
 
 class _Done(ProgressColumn):
-    """`12/340 files  1.2/45.0 MB`."""
+    """`12/340 files  1.2 MB of 45.0 MB`."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -153,8 +181,29 @@ class _Rate(ProgressColumn):
         running = self._bars.find(task.id)
         if running is None or not task.speed:
             return Text("")
-        shown_rate = f"{decimal(int(task.speed))}/s" if running.total_bytes else f"{task.speed:,.0f} files/s"
-        return Text(shown_rate, style="progress.data.speed")
+        rate = f"{decimal(int(task.speed))}/s" if running.total_bytes else f"{task.speed:,.0f} files/s"
+        return Text(rate, style="progress.data.speed")
+
+
+class _Time(ProgressColumn):
+    """The time left where it is known, else the time since the line was begun."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining if task.total else None
+        if left is not None:
+            return Text(f"{clock(left)} left", style="progress.remaining")
+        return Text(clock(task.elapsed or 0.0), style="progress.elapsed")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, hours where there are some.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def amount(running: Running) -> str:

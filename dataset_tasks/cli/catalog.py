@@ -57,6 +57,9 @@ def list_(
         project, name = opt.dataset_name(dataset, project)
         if project is None:
             raise InvalidArgumentError(f"{dataset!r} has no project", hint="Write project/name, or --name TEXT.")
+    if not cli.has_catalog():
+        _show_datasets(cli, [])
+        return
     with cli.session(create=False) as session:
         found = session.catalog.versions(
             project=project, name=name, partial_name=partial_name, tags=tuple(tag or ()), states=state or None

@@ -7,14 +7,13 @@ None for done.
 from __future__ import annotations
 
 import inspect
-import sys
-import traceback
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Concatenate, ParamSpec
 
 import typer
 
+from dataset_tasks.cli.failures import in_words, tell
 from dataset_tasks.errors import DatasetError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -139,24 +138,14 @@ def execute(cli: Cli, work: Callable[[], int | None]) -> int:
             cli.out.flush()
         except KeyboardInterrupt:
             cli.out.failure("interrupted", "Nothing is left half done: run the same command again to go on.")
+            if cli.as_json:
+                cli.out.document({"error": "interrupted"})
             return Exit.INTERRUPTED
         except BrokenPipeError:  # `| head` has seen enough
             return Exit.READER_GONE
-        except DatasetError as error:
-            _tell(cli, error)
+        except (DatasetError, OSError) as error:
+            tell(cli.out, error, debug=cli.debug)
+            if cli.as_json:
+                cli.out.document(in_words(error).to_json())  # type: ignore[arg-type]  # errors hold JSON values only
             return Exit.WRONG_USE if isinstance(error, InvalidArgumentError) else Exit.FAILED
-        except OSError as error:
-            _tell(cli, _in_words(error))
-            return Exit.FAILED
     return int(code)
-
-
-def _tell(cli: Cli, error: DatasetError) -> None:
-    if cli.debug:
-        traceback.print_exception(sys.exception(), file=sys.stderr)
-    cli.out.error(error)
-
-
-def _in_words(error: OSError) -> DatasetError:
-    where = f": {error.filename}" if error.filename is not None else ""
-    return DatasetError(f"{error.strerror or error}{where}", hint="See the traceback with --debug.", kind="os")

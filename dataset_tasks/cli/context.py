@@ -17,6 +17,7 @@ from dataset_tasks.cli.output import Output, shown
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 from dataset_tasks.model import JsonValue, Reference, State, Version
 from dataset_tasks.progress import LogLines, Progress, Silent
+from dataset_tasks.settings import Settings
 
 if TYPE_CHECKING:
     from dataset_tasks.ops.requests import Request, Result
@@ -46,6 +47,11 @@ class Cli:
 
     def __post_init__(self) -> None:
         self.out = Output(as_json=self.as_json, quiet=self.quiet)
+
+    def has_catalog(self) -> bool:
+        """False where the home folder's own catalog is meant and was not made yet."""
+        settings = Settings.from_env(home=self.home, catalog_url=self.catalog, store_url=self.store)
+        return not settings.embedded or (settings.home / "catalog.db").exists()
 
     @contextmanager
     def session(self, *, create: bool = True) -> Iterator[Session]:
@@ -102,9 +108,7 @@ class Cli:
         text = ref if ref is not None else given_id
         if text is None:
             text = last_used.recall(session.settings.home, session.catalog.id)
-        found = find(session, text, want)
-        self.remember(session, found.id)
-        return found
+        return find(session, text, want)
 
     def remember(self, session: Session, version_id: str) -> None:
         """Makes the version the one that the next command works on."""
@@ -120,6 +124,7 @@ class Cli:
         *,
         bare: Callable[[Result], str] = lambda result: result.version_id,
         failed: Callable[[Result], bool] = lambda _result: False,
+        remember: bool = True,
     ) -> Exit:
         """Runs an operation and shows its result.
 
@@ -129,10 +134,12 @@ class Cli:
             describe: The result in a line or more, its data passed through `shown`.
             bare: What `--quiet` prints, passed through `shown` too; nothing when empty.
             failed: Whether a result that came without an error is a failure all the same.
+            remember: Whether the next command works on this version when it names none.
         """
         with self.progress() as progress:
             result = session.run(request, origin=origin(), progress=progress)
-        self.remember(session, result.version_id)
+        if remember:
+            self.remember(session, result.version_id)
         if self.as_json:
             self.out.document(document(result))
         elif self.quiet:

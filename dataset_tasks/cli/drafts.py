@@ -46,6 +46,7 @@ def create(
     tag: opt.Tags = None,
     description: opt.Description = "",
     meta: opt.Metadata = None,
+    partition: opt.Partition = None,
 ) -> int:
     """Make a draft: the next version of a dataset, open for changes."""
     from dataset_tasks.ops.requests import Create
@@ -61,6 +62,7 @@ def create(
         tags=tuple(tag or ()),
         description=description,
         metadata=opt.pairs(meta, "--meta"),
+        partition=partition,
     )
     with cli.session() as session:
         return cli.perform(session, request, lambda r: f"created {label(r)} {r.version_id}")
@@ -240,9 +242,9 @@ def check(
 
     def describe(result: requests.Result) -> str:
         assert isinstance(result, CheckResult)
-        lines = [f"{label(result)}: {'all checks hold' if not result.findings else 'does not hold:'}"]
-        lines += [f"  {shown(finding, keep=chr(10))}" for finding in result.findings]
-        lines += [f"  note: {shown(note)}" for note in result.notes]
+        missed = len(result.findings)
+        said = f"{count(missed, 'rule')} not met, recorded" if missed else "all rules are met"
+        lines = [f"{label(result)}: {said}", *(f"  note: {shown(note)}" for note in result.notes)]
         return "\n".join(lines)
 
     with cli.session() as session:

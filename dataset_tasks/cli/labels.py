@@ -56,6 +56,7 @@ def tag_remove(cli: Cli, tag: Labels, id: opt.Id = None) -> Exit:
 def _retag(cli: Cli, given_id: str | None, change: Callable[[tuple[str, ...]], list[str]]) -> Exit:
     with cli.session(create=False) as session:
         before = cli.version(session, None, given_id, Want.PUBLISHED)
+        cli.remember(session, before.id)
         unchanged = change(before.tags) == list(before.tags)
         after = before if unchanged else session.change(before.id, lambda now: {"tags": change(now.tags)})
         if cli.as_json:
@@ -74,6 +75,7 @@ def alias_set(cli: Cli, alias: Alias, ref: opt.Ref = None, id: opt.Id = None) ->
     """Point an alias at a version."""
     with cli.session(create=False) as session:
         version = cli.version(session, ref, id, Want.PUBLISHED)
+        cli.remember(session, version.id)
         before = session.catalog.aliases(version.project, version.name).get(alias)
         if before != version.id:
             session.set_alias(version, alias)

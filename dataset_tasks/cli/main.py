@@ -11,6 +11,7 @@ import typer
 
 from dataset_tasks.cli import catalog, drafts, files, labels, specs, versions
 from dataset_tasks.cli.command import Exit
+from dataset_tasks.cli.failures import tell
 from dataset_tasks.cli.output import Output
 from dataset_tasks.errors import InvalidArgumentError
 
@@ -89,6 +90,9 @@ def _wrong_use(error: Exception, arguments: Sequence[str]) -> int:
         print(context.get_help() if context is not None else error, file=sys.stderr)
         return Exit.WRONG_USE
     message = error.format_message()  # type: ignore[attr-defined]  # every click exception has it
+    problem = InvalidArgumentError(message, hint=f"See `{path} --help`.", kind="usage")
     with (out := Output(as_json="--json" in arguments)).guarded():
-        out.error(InvalidArgumentError(message, hint=f"See `{path} --help`.", kind="usage"))
+        tell(out, problem, debug=False)
+        if out.as_json:
+            out.document(problem.to_json())  # type: ignore[arg-type]  # errors hold JSON values only
     return Exit.WRONG_USE

@@ -64,6 +64,10 @@ Metadata: TypeAlias = Annotated[
         "--meta", metavar="KEY=VALUE", help="Metadata; VALUE is read as JSON where it is JSON.", show_default=False
     ),
 ]
+Partition: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--partition", metavar="TEXT", help="The part of the dataset this version is.", show_default=False),
+]
 Wildcards: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--wildcard", "-w", metavar="GLOB", help="Only files that match; repeat.", show_default=False),

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from dataset_tasks.errors import DatasetError
 from dataset_tasks.model import JsonValue
 
 if TYPE_CHECKING:
@@ -129,12 +128,6 @@ class Output:
         """A remark beside the answer."""
         if not self.quiet:
             sys.stderr.write(f"{text}\n")
-
-    def error(self, error: DatasetError) -> None:
-        """The message and the hint; under `--json` the error is the document, too."""
-        self.failure(error.message, error.hint)
-        if self.as_json:
-            self.document(error.to_json())  # type: ignore[arg-type]  # errors hold JSON values only
 
     def failure(self, message: str, hint: str = "") -> None:
         """One error in words."""

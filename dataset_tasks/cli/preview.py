@@ -16,7 +16,6 @@ from dataset_tasks.cli.describe import table
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, size
 from dataset_tasks.model import JsonValue
-from dataset_tasks.settings import Settings
 from dataset_tasks.spec.params import check_params
 from dataset_tasks.spec.plan import Plan, Scope
 from dataset_tasks.spec.preview import DatasetPreview, preview
@@ -60,8 +59,7 @@ def show_preview(cli: Cli, plan: Plan, params: Mapping[str, str], date: str | No
 @contextmanager
 def _reading(cli: Cli) -> Iterator[Session]:
     """A session that makes no catalog: where the home has none yet, an empty one that goes away again."""
-    settings = Settings.from_env(home=cli.home, catalog_url=cli.catalog, store_url=cli.store)
-    if not settings.embedded or (settings.home / "catalog.db").exists():
+    if cli.has_catalog():
         with cli.session(create=False) as session:
             yield session
         return
@@ -95,6 +93,7 @@ def _show(cli: Cli, found: tuple[DatasetPreview, ...]) -> None:
     doing = [each for each in found if each.status != "unchanged"]
     publishing = [each for each in found if each.publishes]
     if doing or publishing:
-        cli.out.line(f"a run would make {count(len(doing), 'version')} and publish {len(publishing)}")
+        also = f", and publish {len(publishing)}" if publishing else ""
+        cli.out.line(f"a run would make {count(len(doing), 'version')}{also}")
     else:
         cli.out.line("all is unchanged: a run would make nothing")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,13 +10,16 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from dataset_tasks.bars import Bars
 from dataset_tasks.cli.command import Exit
 from dataset_tasks.cli.context import Cli
 from dataset_tasks.cli.describe import state_text, table, version_document
+from dataset_tasks.cli.failures import tell
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, seconds, size
-from dataset_tasks.errors import CheckFailedError, DatasetError
+from dataset_tasks.errors import DatasetError
 from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.progress import Progress
 from dataset_tasks.spec.graph import graph_of
 from dataset_tasks.spec.outcome import RunInterruptedError, RunReport, Status, StepOutcome
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Step
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _STYLES = {Status.MADE: "green", Status.UNCHANGED: "dim", Status.FAILED: "bold red", Status.SKIPPED: "yellow"}
 _MARKS = {Status.MADE: "+", Status.UNCHANGED: "=", Status.FAILED: "!", Status.SKIPPED: "-"}
+#: Columns of a terminal that has room for reasons.
+_WIDE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def run_spec(cli: Cli, plan: Plan, wanted: Wanted) -> Exit:
                     select=wanted.select or None,
                     exclude=wanted.exclude or None,
                     progress=progress,
-                    observer=_Telling(cli),
+                    observer=_Telling(cli, plan, progress),
                 )
         except RunInterruptedError as interrupted:
             _show(cli, session, plan, interrupted.report)
@@ -76,19 +79,27 @@ def run_spec(cli: Cli, plan: Plan, wanted: Wanted) -> Exit:
 class _Telling:
     """Tells how a run goes on, a line for each step that ends."""
 
-    def __init__(self, cli: Cli) -> None:
+    def __init__(self, cli: Cli, plan: Plan, progress: Progress) -> None:
         self._cli = cli
+        self._names = {planned.key: f"{planned.project}/{planned.name}" for planned in plan.datasets}
+        self._bars = progress if isinstance(progress, Bars) else None
 
     def started(self, step: Step, attempt: int) -> None:
-        """Says nothing: the progress display does."""
+        """The display gets a line for the dataset."""
+        if self._bars is not None:
+            self._bars.begin(self._names[step.dataset])
 
     def retrying(self, step: Step, error: BaseException, delay: float) -> None:
         """One line that a step comes again."""
+        if self._bars is not None:
+            self._bars.end(self._names[step.dataset])
         message = error.message if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"
         self._say(f"~ {step.id}: {message}; again in {delay:g} s", "yellow")
 
     def finished(self, outcome: StepOutcome) -> None:
         """One line that a step ended, and how; what is told at the end is not told twice."""
+        if self._bars is not None:
+            self._bars.end(self._names[outcome.dataset])
         result = outcome.result
         label = f" {result.project}/{result.name}@{result.version}" if result is not None else ""
         why = f": {outcome.why}" if outcome.why and outcome.status is not Status.UNCHANGED else ""
@@ -166,8 +177,10 @@ def _show(cli: Cli, session: Session, plan: Plan, report: RunReport) -> None:
     if not cli.quiet:
         cli.out.line()
         cli.out.show(_tree(plan, session, report, found))
-        cli.out.show(_table(found))
-    _show_failures(cli, report.with_status(Status.FAILED))
+        cli.out.show(_table(found, wide=cli.out.console.width >= _WIDE))
+    for failed in report.with_status(Status.FAILED):
+        assert failed.error is not None
+        tell(cli.out, failed.error, debug=cli.debug, where=failed.step)
     if cli.quiet:
         for each in found:
             if each.made and each.version is not None:
@@ -214,34 +227,24 @@ def _label(each: DatasetOutcome) -> Text:
     return Text(shown(name)).append(f"  {each.status}", style=_STYLES[each.status])
 
 
-def _table(found: Sequence[DatasetOutcome]) -> Table:
-    numbers = ("files", "bytes", "new bytes stored", "time")
-    made = table("dataset", "version", "state", "files", "bytes", "new bytes stored", "", "time", "why", right=numbers)
+def _table(found: Sequence[DatasetOutcome], *, wide: bool) -> Table:
+    """One line a dataset; the reasons only where there is room for them."""
+    columns = ("version", "state", "files", "bytes", "new bytes\nstored", "", "time")
+    made = table(*columns, *(("why",) if wide else ()), right=("files", "bytes", "new bytes\nstored", "time"))
+    made.columns[0].no_wrap = True
     for each in found:
         version = each.version
-        made.add_row(
-            Text(shown(f"{each.planned.project}/{each.planned.name}"), style="bold"),
-            Text(shown(version.version if version else "")),
+        cells = [
+            Text(shown(version.label if version else f"{each.planned.project}/{each.planned.name}"), style="bold"),
             state_text(version) if version else "",
             f"{version.files:,}" if version else "",
             size(version.bytes) if version else "",
             size(version.new_bytes) if version and each.made else "",
             Text(str(each.status), style=_STYLES[each.status]),
             seconds(each.seconds),
-            Text(shown(each.why)),
-        )
+        ]
+        made.add_row(*cells, *([Text(shown(each.why))] if wide else []))
     return made
-
-
-def _show_failures(cli: Cli, failed: Sequence[StepOutcome]) -> None:
-    """Each error with its hint, findings and, with `--debug`, traceback."""
-    for outcome in failed:
-        error = outcome.error
-        if cli.debug and error is not None:
-            traceback.print_exception(error, file=sys.stderr)
-        hint = error.hint if isinstance(error, DatasetError) else "See the traceback with --debug."
-        findings = error.findings[:10] if isinstance(error, CheckFailedError) else ()
-        cli.out.failure("\n  ".join([f"{outcome.step}: {outcome.why}", *findings]), hint)
 
 
 def _published(session: Session, version: Version) -> str:

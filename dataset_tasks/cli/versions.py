@@ -60,6 +60,7 @@ def build(
     tag: opt.Tags = None,
     description: opt.Description = "",
     meta: opt.Metadata = None,
+    partition: opt.Partition = None,
     always: Annotated[bool, typer.Option("--always", help="Make a version though nothing changed.")] = False,
 ) -> int:
     """Make the next version of a dataset in one go: create, fill, upload, finalize; nothing when nothing changed."""
@@ -75,6 +76,7 @@ def build(
         tags=tuple(tag or ()),
         description=description,
         metadata=opt.pairs(meta, "--meta"),
+        partition=partition,
         skip_unchanged=not always,
     )
 
@@ -207,7 +209,7 @@ def verify(
             mode="size" if skip_hash else "hash",
             quarantine=quarantine,
         )
-        return cli.perform(session, request, describe, bare=bare, failed=bad)
+        return cli.perform(session, request, describe, bare=bare, failed=bad, remember=False)
 
 
 def get(
@@ -258,7 +260,7 @@ def get(
             num_parts=of,
             max_workers=max_workers,
         )
-        return cli.perform(session, request, describe, bare=bare)
+        return cli.perform(session, request, describe, bare=bare, remember=False)
 
 
 def _part(text: str | None) -> tuple[int | None, int | None]:
@@ -294,4 +296,4 @@ def delete(
 
     with cli.session(create=False) as session:
         request = Delete(ref=cli.version(session, ref, id, Want.ONLY).id, force=force)
-        return cli.perform(session, request, describe)
+        return cli.perform(session, request, describe, remember=False)
