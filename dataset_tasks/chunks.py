@@ -241,7 +241,7 @@ _Read: TypeAlias = Callable[[int, int], bytes]
 def _file_reader(fd: int, path: bytes) -> _Read:
     def read(offset: int, length: int) -> bytes:
         try:
-            return pread_all(fd, offset, length)
+            return pread_all(fd, offset, length, enough=length - 1)
         except OSError as error:
             raise _unreadable(path, error) from error
 

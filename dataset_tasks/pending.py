@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
+from dataset_tasks.manifest import PathRange
 from dataset_tasks.manifest.codec import damaged
 from dataset_tasks.manifest.columns import binaries, flat, int64s
+from dataset_tasks.manifest.reading import cut
 from dataset_tasks.scan import Batch
 
 SCHEMA = pa.schema(
@@ -106,10 +108,15 @@ class Pending:
         return cls(pa.Table.from_batches([], schema=SCHEMA), "")
 
     def sources(self, paths: pa.Array) -> list[bytes | None]:
-        """For each path where its file is, None where that is not known."""
-        found = pc.index_in(paths, value_set=flat(self.rows["path"]))
-        taken = flat(self.rows["source"]).take(found)
-        return list(taken.to_pylist())
+        """For each of some sorted paths where its file is, None where that is not known.
+
+        Looks only at the rows between the first and the last of them.
+        """
+        if not len(paths):
+            return []
+        near = cut(self.rows, PathRange(paths[0].as_py(), paths[len(paths) - 1].as_py() + b"\0"))
+        found = pc.index_in(paths, value_set=flat(near["path"]))
+        return list(flat(near["source"]).take(found).to_pylist())
 
 
 def overlay(old: bytes | None, new: bytes) -> bytes:

@@ -61,7 +61,7 @@ def reads_something(version: Version) -> bool:
 
 def same_as(standing: Version) -> str:
     """The sentence that says so."""
-    return f"same content, made from the same, as {standing.label}"
+    return f"same content, and made from the same, as version {standing.version}"
 
 
 def standing_version(session: Session, draft: Version) -> Version | None:
