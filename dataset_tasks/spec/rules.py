@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Final
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.model import JsonValue, Reference, is_dataset_word
-from dataset_tasks.spec import placeholders, schema, windows
+from dataset_tasks.model import JsonValue, is_dataset_word
+from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.definition import Definition, Spec
 from dataset_tasks.spec.document import Document, Map
-from dataset_tasks.spec.params import param_problem
+from dataset_tasks.spec.head import Head
+from dataset_tasks.spec.places import Places
 from dataset_tasks.spec.plan import Param, Schedule
 from dataset_tasks.spec.problems import Path, Problems
 from dataset_tasks.spec.shared import Settings
 from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
-from dataset_tasks.spec.validate import position_of_key
 
 #: Keys of the language that have no operation yet, by their path in a dataset, and what they are for.
 #: The operation that brings one takes its line out and gives the key a type in `schema`.
@@ -50,14 +50,16 @@ class Rules:
     ) -> None:
         self.path, self.digest, self.document, self.pipeline = path, digest, document, pipeline
         self.settings, self.keys, self.problems = settings, dict.fromkeys(keys), problems
+        self.places = Places(document, problems)
 
     def check(self, *, check_sources: bool) -> Spec | None:
         """Looks at everything; None when there was a problem, now or before."""
         pipeline = self.pipeline
         if not is_dataset_word(pipeline.name):
-            self._at_value(("name",), f"{pipeline.name!r} can't be a name; use letters, digits, '.', '_' and '-'")
-        params = tuple(self._params())
-        schedule = self._schedule()
+            self.places.at_value(("name",), f"{pipeline.name!r} can't be a name; use letters, digits, '.', '_' and '-'")
+        head = Head(pipeline, self.settings, self.keys, self.places)
+        params = tuple(head.params())
+        schedule = head.schedule()
         definitions = {key: self._definition(key, model) for key, model in pipeline.datasets.items()}
         for key, definition in definitions.items():
             self._dataset(definition, schedule, params)
@@ -82,116 +84,23 @@ class Rules:
             prefect=_options(pipeline.prefect, profile.prefect),
         )
 
-    # --- saying where -------------------------------------------------------------------------------------------
-
-    def _at_value(self, path: Path, message: str) -> None:
-        at, shown, _ = self.document.locate(path)
-        self.problems.add(at, shown, message)
-
-    def _at_key(self, path: Path, message: str) -> None:
-        self.problems.add(position_of_key(self.document, path), path, message)
-
-    # --- params and schedule ------------------------------------------------------------------------------------
-
-    def _params(self) -> Iterator[Param]:
-        for name, model in self.pipeline.params.items():
-            path: Path = ("params", name)
-            if not KEY.match(name):
-                self._at_key(path, f"{name!r} can't be a parameter; use small letters, digits and '_'")
-            given = "default" in model.model_fields_set
-            param = Param(
-                name=name,
-                type=model.type,
-                default=model.default,
-                required=not given,
-                description=model.description,
-            )
-            if given and model.default is not None:
-                wrong = param_problem(param, model.default)
-                if wrong:
-                    self._at_value((*path, "default"), wrong)
-            yield self._param_of_profile(param)
-
-    def _param_of_profile(self, param: Param) -> Param:
-        values = self.settings.profile.params
-        if param.name not in values:
-            return param
-        value = values[param.name]
-        wrong = param_problem(param, value)
-        if wrong:
-            self.problems.add(
-                (1, 1), ("params", param.name), f"the profile {self.settings.profile_name!r} gives it: {wrong}"
-            )
-        return Param(name=param.name, type=param.type, default=value, description=param.description)
-
-    def _schedule(self) -> Schedule | None:
-        of_profile = self.settings.profile.schedule
-        if of_profile is False:
-            return None
-        model = of_profile or self.pipeline.schedule
-        if model is None:
-            return None
-        path: Path = ("schedule",)
-        chosen = [key for key in ("cron", "every", "after") if getattr(model, key) is not None]
-        if len(chosen) != 1 and not self.problems.within(path):
-            found = f"found {' and '.join(chosen)}" if chosen else "found none"
-            self._at_value(path, f"expected one of cron, every and after, {found}")
-        for key, check in (("timezone", windows.zone), ("cron", windows.check_cron)):
-            text = getattr(model, key)
-            if text is not None:
-                self._try((*path, key), check, text)
-        if model.start is not None and not self.problems.within((*path, "timezone")):
-            self._try((*path, "start"), windows.moment, model.start, windows.zone(model.timezone))
-        if model.catchup and model.start is None:
-            self._at_value((*path, "catchup"), "catchup needs start, the first day to catch up with")
-        if model.every is not None and model.every < 60:
-            self._at_value((*path, "every"), "the shortest distance of runs is 1m")
-        for place, text in enumerate(model.after or ()):
-            self._after(place, text)
-        return Schedule(
-            cron=model.cron,
-            every=model.every,
-            after=tuple(model.after or ()),
-            timezone=model.timezone,
-            start=model.start,
-            catchup=model.catchup,
-        )
-
-    def _after(self, place: int, text: str) -> None:
-        path: Path = ("schedule", "after", place)
-        if text in self.keys:
-            self._at_value(path, f"{text!r} is made by this spec; name datasets of others as project/name")
-            return
-        try:
-            reference = Reference.parse(text)
-        except InvalidArgumentError:
-            reference = Reference()
-        if not reference.name or "@" in text:
-            self._at_value(path, f"expected a dataset as project/name, found {text!r}")
-
-    def _try(self, path: Path, check: Callable[..., object], *given: object) -> None:
-        try:
-            check(*given)
-        except InvalidArgumentError as error:
-            self._at_value(path, f"{error.message}; {error.hint}" if error.hint else error.message)
-
     # --- one dataset --------------------------------------------------------------------------------------------
 
     def _definition(self, key: str, model: schema.Dataset) -> Definition:
         pipeline, profile, shared = self.pipeline, self.settings.profile, self.settings.shared
         path: Path = ("datasets", key)
         if not KEY.match(key):
-            self._at_key(path, f"{key!r} can't be a key; use small letters, digits and '_', a letter first")
+            self.places.at_key(path, f"{key!r} can't be a key; use small letters, digits and '_', a letter first")
         project = model.project or pipeline.project or ""
-        if not project and not self.problems.within(("project",)):
-            self._at_key(path, "has no project; give one here or at the top of the file")
+        if not project and not self.places.within(("project",)):
+            self.places.at_key(path, "has no project; give one here or at the top of the file")
         if profile.project_prefix:
             project = f"{profile.project_prefix.strip('/')}/{project}"
         for which, text in (("project", project), ("name", model.name or key)):
             parts = text.split("/") if which == "project" else [text]
             if text and not all(is_dataset_word(part) for part in parts):
                 place = (*path, which) if getattr(model, which) else (which,)
-                self._at_value(place, f"{text!r} can't be a {which}; use letters, digits, '.', '_' and '-'")
+                self.places.at_value(place, f"{text!r} can't be a {which}; use letters, digits, '.', '_' and '-'")
         layers = (model, pipeline.defaults, shared.defaults)
 
         def setting(name: str, default: object) -> object:
@@ -218,14 +127,14 @@ class Rules:
         try:
             return read_source(text, self.keys)
         except InvalidArgumentError as error:
-            self._at_value(path, error.message)
+            self.places.at_value(path, error.message)
             return None
 
     def _sources(self, path: Path, words: Sequence[str]) -> Iterator[tuple[int, Source]]:
         seen: dict[str, int] = {}
         for place, text in enumerate(words):
             if text in seen:
-                self._at_value((*path, place), f"{text!r} is listed twice")
+                self.places.at_value((*path, place), f"{text!r} is listed twice")
                 continue
             seen[text] = place
             source = self._source((*path, place), text)
@@ -249,11 +158,13 @@ class Rules:
                     named.append((name, (*path, name), source, files))
         for name, at, source, files in named:
             if not name:
-                self._at_value(
+                self.places.at_value(
                     at, f"{source.text!r} gives the input no name; write it as a mapping: {{name: reference}}"
                 )
             elif not is_dataset_word(name):
-                self._at_value(at, f"{name!r} can't be the name of an input; use letters, digits, '.', '_' and '-'")
+                self.places.at_value(
+                    at, f"{name!r} can't be the name of an input; use letters, digits, '.', '_' and '-'"
+                )
             elif (form := _variable(name)) in taken:
                 other = taken[form]
                 same = (
@@ -261,7 +172,7 @@ class Rules:
                     if other == name
                     else f"the inputs {other!r} and {name!r} differ too little"
                 )
-                self._at_value(at, f"{same}; name them in a mapping: {{first: ..., second: ...}}")
+                self.places.at_value(at, f"{same}; name them in a mapping: {{first: ..., second: ...}}")
             else:
                 taken[form] = name
                 yield name, source, files
@@ -281,12 +192,12 @@ class Rules:
             self._alias(model.publish.alias, (*path, "publish", "alias"))
         for group, key in (("airflow", "max_active_runs"), ("prefect", "work_pool"), ("prefect", "task_runner")):
             if getattr(getattr(model, group), key, None) is not None:
-                self._at_key(
+                self.places.at_key(
                     (*path, group, key),
                     f"is an option of the whole pipeline; write it under {group} at the top of the file",
                 )
         if model.partition is not None and (schedule is None or schedule.start is None):
-            self._at_value((*path, "partition"), "partition needs schedule.start, the first window")
+            self.places.at_value((*path, "partition"), "partition needs schedule.start, the first window")
         self._placeholders(definition, schedule, params)
 
     def _later(self, path: Path) -> None:
@@ -301,44 +212,46 @@ class Rules:
                 places = [((*path, key, place), item) for place, item in enumerate(held)] if inner else places
             for place, value in places:
                 if not inner:
-                    self._at_key(place, f"not supported yet: {what}")
+                    self.places.at_key(place, f"not supported yet: {what}")
                 elif isinstance(value, Map) and inner[0] in value:
-                    self._at_key((*place, inner[0]), f"not supported yet: {what}")
+                    self.places.at_key((*place, inner[0]), f"not supported yet: {what}")
 
     def _squash(self, model: schema.Dataset, path: Path) -> None:
         for key in _NOT_WITH_SQUASH:
             if key in model.model_fields_set:
-                self._at_key((*path, key), f"{key} can't stand beside squash, which takes whole versions as they are")
-        if not model.squash and not self.problems.within((*path, "squash")):
-            self._at_value((*path, "squash"), "names no version to squash")
+                self.places.at_key(
+                    (*path, key), f"{key} can't stand beside squash, which takes whole versions as they are"
+                )
+        if not model.squash and not self.places.within((*path, "squash")):
+            self.places.at_value((*path, "squash"), "names no version to squash")
 
     def _content(self, model: schema.Dataset, path: Path) -> None:
-        if self.problems.within(path):
+        if self.places.within(path):
             return
         fills = model.parents or model.previous or model.add or model.sync or model.transform
         if not fills:
-            self._at_key(path, "nothing fills it; give it parents, add, sync, transform, previous or squash")
+            self.places.at_key(path, "nothing fills it; give it parents, add, sync, transform, previous or squash")
         if model.inputs and model.transform is None:
-            self._at_key(
+            self.places.at_key(
                 (*path, "inputs"), "inputs are only read by a transform, and there is none; parents are inherited"
             )
         if model.sync and model.parents and model.sync.dataset_path is None:
-            self._at_value(
+            self.places.at_value(
                 (*path, "sync"),
                 "sync beside parents needs dataset_path, the folder that it mirrors; else it would take out what the parents bring",
             )
 
     def _transform(self, transform: schema.Transform, path: Path) -> None:
         chosen = [key for key in ("call", "run") if getattr(transform, key) is not None]
-        if len(chosen) != 1 and not self.problems.within(path):
-            self._at_value(path, f"expected one of call and run, found {' and '.join(chosen) or 'none'}")
+        if len(chosen) != 1 and not self.places.within(path):
+            self.places.at_value(path, f"expected one of call and run, found {' and '.join(chosen) or 'none'}")
         if transform.call is not None:
             self._callable(transform.call, (*path, "call"))
         if transform.run is not None and transform.with_:
-            self._at_key((*path, "with"), "with gives a call its arguments; write those of run in its list")
+            self.places.at_key((*path, "with"), "with gives a call its arguments; write those of run in its list")
         for place, name in enumerate(transform.env_from):
             if "=" in name or not name:
-                self._at_value(
+                self.places.at_value(
                     (*path, "env_from", place), f"{name!r} is not the name of a variable; values go under env"
                 )
 
@@ -346,21 +259,25 @@ class Rules:
         module, colon, function = text.partition(":")
         words = (*module.split("."), *function.split("."))
         if not colon or not all(word.isidentifier() for word in words):
-            self._at_value(path, f'expected "module:function", found {text!r}')
+            self.places.at_value(path, f'expected "module:function", found {text!r}')
 
     def _check(self, check: schema.Check, path: Path) -> None:
-        if not (check.model_fields_set - {"severity"}) and not self.problems.within(path):
-            self._at_value(path, "holds no gate; give it min_files, max_files, min_bytes, max_change, tables or call")
+        if not (check.model_fields_set - {"severity"}) and not self.places.within(path):
+            self.places.at_value(
+                path, "holds no gate; give it min_files, max_files, min_bytes, max_change, tables or call"
+            )
         if check.call is not None:
             self._callable(check.call, (*path, "call"))
         if check.min_files is not None and check.max_files is not None and check.min_files > check.max_files:
-            self._at_value((*path, "max_files"), f"is less than min_files, {check.min_files}: no version could pass")
+            self.places.at_value(
+                (*path, "max_files"), f"is less than min_files, {check.min_files}: no version could pass"
+            )
 
     def _alias(self, alias: str, path: Path) -> None:
         if placeholders.used(alias):
             return
         if not is_dataset_word(alias) or alias in _RESERVED_ALIASES or alias[0].isdigit():
-            self._at_value(
+            self.places.at_value(
                 path,
                 f"{alias!r} can't be an alias; use letters, digits, '.', '_' and '-', a letter first, and neither "
                 "latest nor published",
@@ -378,7 +295,7 @@ class Rules:
             if wrong is None and windowed and schedule is not None and schedule.after:
                 wrong = f"${{{windowed[0]}}} has no value: a run after {', '.join(schedule.after)} stands for no window"
             if wrong is not None:
-                self._at_value(("datasets", definition.key, *path), wrong)
+                self.places.at_value(("datasets", definition.key, *path), wrong)
 
     def _paths(self, key: str, model: schema.Dataset) -> None:
         places: list[tuple[Path, str]] = [(("add", place, "path"), add.path) for place, add in enumerate(model.add)]
@@ -389,7 +306,7 @@ class Rules:
                 continue
             absolute = self.path.parent / os.path.expanduser(text)
             if not absolute.exists():
-                self._at_value(("datasets", key, *path), f"there is no {text!r} in {self.path.parent}")
+                self.places.at_value(("datasets", key, *path), f"there is no {text!r} in {self.path.parent}")
 
     # --- all datasets -------------------------------------------------------------------------------------------
 
@@ -400,12 +317,12 @@ class Rules:
             other = taken.setdefault(label.replace("-", "_"), definition)
             if other is definition:
                 continue
-            line = position_of_key(self.document, ("datasets", other.key))[0]
+            line = self.places.position_of_key(("datasets", other.key))[0]
             if (other.project, other.name) == (definition.project, definition.name):
                 message = f"makes {label}, as {other.key!r} in line {line} does; a dataset is made in one place"
             else:
                 message = f"{label} and {other.project}/{other.name} of line {line} differ only by '_' and '-'"
-            self._at_key(("datasets", key), message)
+            self.places.at_key(("datasets", key), message)
 
     def _order(self, definitions: Mapping[str, Definition]) -> list[str]:
         needs = {
@@ -417,7 +334,7 @@ class Rules:
                 message = "needs itself; previous: true starts it from its own last version"
             else:
                 message = f"is part of a cycle: {' needs '.join((*cycle, cycle[0]))}"
-            self._at_key(("datasets", cycle[0]), message)
+            self.places.at_key(("datasets", cycle[0]), message)
         return order
 
 

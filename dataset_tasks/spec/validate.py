@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataset_tasks.spec.document import Document, Map, Seq
-from dataset_tasks.spec.problems import Path, Position, Problems, did_you_mean, listed
+from dataset_tasks.spec.problems import Path, Problems, did_you_mean, listed
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -191,11 +191,3 @@ def _models_in(kind: Any) -> list[type[BaseModel]]:  # Any: a type annotation
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
     return [model for inner in get_args(kind) for model in _models_in(inner)]
-
-
-def position_of_key(document: Document, path: Path) -> Position:
-    """Where the last key of a path stands; the nearest thing above it when it is not there."""
-    holder = document.locate(path[:-1])[2]
-    if isinstance(holder, Map) and path[-1] in holder.keys_at:
-        return holder.keys_at[str(path[-1])]
-    return document.locate(path)[0]
