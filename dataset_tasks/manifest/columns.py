@@ -293,8 +293,11 @@ def conform(table: pa.Table, schema: pa.Schema = SCHEMA) -> pa.Table:
 def flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One plain array: chunks combined, dictionaries decoded."""
     if isinstance(column, pa.ChunkedArray):
-        # `ChunkedArray.combine_chunks` makes an array of an empty list, and so loads pandas, if there are no chunks.
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+        if column.num_chunks == 1:
+            column = column.chunk(0)
+        else:
+            # `ChunkedArray.combine_chunks` makes an array of an empty list, and so loads pandas, if there are no chunks.
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 

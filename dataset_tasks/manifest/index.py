@@ -9,7 +9,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -234,21 +234,21 @@ def _segments(table: pa.Table) -> Iterable[Segment]:
 
 def _problem(index: Index) -> str | None:
     """What contradicts itself in an index, if anything."""
+    ends: list[bytes] = []
     for segment in index.segments:
         if (
             not (0 < segment.count <= CUTS.most and 0 <= segment.pending <= segment.count)
             or min(segment.bytes, segment.group) < 0
         ):
             return f"the segment from {quoted(segment.first)} has impossible counts"
-        ends = (segment.first,) if segment.count == 1 else (segment.first, segment.last)
-        if segment.count == 1 and segment.first != segment.last:
+        ends.append(segment.first)
+        if segment.count > 1:
+            ends.append(segment.last)
+        elif segment.last != segment.first:
             return f"the segment from {quoted(segment.first)} has one entry but two ends"
-        problem = path_problem(binaries(ends))
-        if problem is not None:
-            return problem
-    for before, after in pairwise(index.segments):
-        if before.last >= after.first:
-            return f"the segments from {quoted(before.first)} and from {quoted(after.first)} overlap"
+    problem = path_problem(binaries(ends))
+    if problem is not None:
+        return f"at an end of a segment, {problem}"
     needed = {key for segment in index.segments for key in (segment.pack, *segment.chunks)}
     if needed != set(index.objects):
         return f"objects {sorted(needed ^ set(index.objects))} are referred to and missing, or not referred to"

@@ -107,7 +107,7 @@ SECOND = INDEX.segments[1]
         (_changed(bytes=-1), "impossible counts"),
         (_changed(group=-1), "impossible counts"),
         (_changed(count=1, pending=0), "one entry but two ends"),
-        (_changed(last=SECOND.first), "overlap"),
+        (_changed(last=SECOND.first), "comes after"),
         (_changed(last=b"a"), "comes after"),
         (_changed(first=b"a/../b"), "part `..`"),
         (_changed(-1, last=b"z\0"), "NUL"),
