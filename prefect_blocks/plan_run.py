@@ -152,7 +152,6 @@ class PlanRun:
             self.catalogs[dataset.key] = found[named]
 
     def _start(self, step: Step) -> None:
-        needed = [self.futures[need] for need in step.needs]
         root = next((root for need in step.needs if (root := self._failed_at(need))), None)
         if root is not None:
             self.skipped[step.id] = root
@@ -177,7 +176,7 @@ class PlanRun:
                     catalog=self.catalogs[step.dataset],
                     step=step.id,
                     origin=facts,
-                    wait_for=needed,
+                    wait_for=[self.futures[need] for need in step.needs],
                 ),
             )
 
@@ -201,7 +200,8 @@ class PlanRun:
                 tags=self._tags_of(step),
             ),
         )
-        needed = [allow_failure(self.futures[need]) for need in step.needs]
+        # Prefect allows a failed task run before another, but no cancelled one: below that it shows the failure itself.
+        needed = [allow_failure(self.futures[self.skipped.get(need, need)]) for need in step.needs]
         self._follow(step, task.submit(name, message, data, wait_for=needed))
 
     def _tags_of(self, step: Step) -> set[str]:
