@@ -6,8 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -190,60 +189,68 @@ def _no_space(message: str, error: OSError, path: AnyPath) -> StorageError:
 def remove_tree(path: AnyPath) -> None:
     """Removes a folder and all below it, also where it is read-only, and follows no link.
 
-    Folders are moved up to the top one by one before they are emptied, so neither depth nor path length matters.
-    A tree that is not there is fine.
+    Needs two open folders at most, no space on the disk, and no path: neither depth nor length matters. A tree that is
+    not there is fine.
 
     Raises:
         OSError: The system refused; what is left is still to be removed.
         NotADirectoryError: The path is a file or a link.
     """
     try:
-        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fd = _open_folder(path, None)
     except FileNotFoundError:
         return
-    except PermissionError:
-        os.chmod(path, 0o700)
-        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    levels: list[tuple[list[str], tuple[int, int]]] = []  # folders still to be removed, and who their own folder is
     try:
-        os.fchmod(top, 0o700)
-        waiting = list(_empty(top, top, iter(range(1 << 62))))
-        numbers = iter(range(len(waiting), 1 << 62))
-        while waiting:
-            name = waiting.pop()
-            fd = _open_folder(name, top)
-            try:
-                waiting += _empty(fd, top, numbers)
-            finally:
-                os.close(fd)
-            os.rmdir(name, dir_fd=top)
+        levels.append(_remove_files(fd))
+        while levels:
+            folders, _ = levels[-1]
+            if folders:
+                fd = _change(fd, _open_folder(folders[-1], fd))
+                levels.append(_remove_files(fd))
+                continue
+            levels.pop()
+            if levels:
+                folders, identity = levels[-1]
+                fd = _change(fd, os.open("..", _FOLDER, dir_fd=fd))
+                if _identity(fd) != identity:
+                    raise OSError(errno.ESTALE, "somebody moved the folder that is being removed", os.fsdecode(path))
+                os.rmdir(folders.pop(), dir_fd=fd)
     finally:
-        os.close(top)
+        os.close(fd)
     os.rmdir(path)
 
 
-def _open_folder(name: str, top: int) -> int:
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _open_folder(name: AnyPath, above: int | None) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=above)
+    except PermissionError:  # no link: that would have been ELOOP or ENOTDIR
+        os.chmod(name, 0o700, dir_fd=above)
+        return os.open(name, _FOLDER, dir_fd=above)
+
+
+def _change(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _remove_files(fd: int) -> tuple[list[str], tuple[int, int]]:
+    """Removes what is no folder; gives the names of the folders, and which folder this is."""
     os.fchmod(fd, 0o700)
-    return fd
-
-
-def _empty(fd: int, top: int, numbers: Iterator[int]) -> Iterator[str]:
-    """Removes the files of a folder and moves its folders up to `top`; gives the names these have there."""
+    folders = []
     with os.scandir(fd) as entries:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in found:
-        if not is_folder:
+        if is_folder:
+            folders.append(name)
+        else:
             os.unlink(name, dir_fd=fd)
-            continue
-        if fd == top:
-            yield name
-            continue
-        os.chmod(name, 0o700, dir_fd=fd)  # moving a folder writes its `..`
-        moved = f".{next(numbers)}.{secrets.token_hex(8)}"
-        os.rename(name, moved, src_dir_fd=fd, dst_dir_fd=top)
-        yield moved
-
-
-def is_plain_file(fd: int) -> bool:
-    """Whether an open file is a regular one."""
-    return stat.S_ISREG(os.fstat(fd).st_mode)
+    return folders, _identity(fd)

@@ -13,7 +13,7 @@ import stat
 import threading
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self
 
@@ -195,13 +195,13 @@ class Target:
         finally:
             os.close(fd)
 
-    def seal(self) -> None:
-        """Takes the right to write from the folders that were made here, and from the target itself.
+    def seal(self, folders: Iterable[bytes] = ()) -> None:
+        """Takes the right to write from the folders that were made here, from these, and from the target itself.
 
         Raises:
             StorageError: The system refused.
         """
-        for folder in sorted(self._made):
+        for folder in sorted(self._made.union(folders)):
             with _explained(self.path, folder):
                 _drop_writing(self._folder(folder))
         with _explained(self.path, b""):

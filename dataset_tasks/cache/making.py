@@ -80,12 +80,14 @@ def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> 
     old = Listing.open(listing)
     kept = ListingWriter(listing)
     try:
+        folders: set[bytes] = set()
         with Target(tree, read_only=True) as folder:
             for table in entries():
                 rows = read_rows(table)
+                folders.update(_folders_of(rows.path))
                 known = old.find(table) if old else [None] * len(rows.path)
                 kept.add(table, [_mended(folder, rows, row, known[row], open_chunk) for row in range(len(rows.path))])
-            folder.seal()
+            folder.seal(folders)
         kept.commit()
     finally:
         kept.abort()
@@ -135,6 +137,15 @@ def reuse_of(parents: Sequence[tuple[Path, Listing, Target]]) -> Reuse:
         return sources
 
     return reuse
+
+
+def _folders_of(paths: list[bytes]) -> Iterator[bytes]:
+    last = b""
+    for path in paths:
+        end = len(path)
+        while (end := path.rfind(b"/", 0, end)) > 0 and path[:end] != last:
+            yield path[:end]
+        last = path.rpartition(b"/")[0]
 
 
 def _is_as_it_was(folder: Target, path: bytes, expected: list[int], sha256: bytes) -> bool:
