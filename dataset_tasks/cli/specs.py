@@ -1,4 +1,4 @@
-"""Commands on a lineage spec: lint, plan, run, graph, schema."""
+"""Commands on a lineage spec: lint, plan, run, graph, compile, schema."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ Profile = Annotated[
     str | None,
     typer.Option("--profile", metavar="NAME", help="A profile of dataset-tasks.yaml.", envvar="DATASET_TASKS_PROFILE"),
 ]
+Output = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,7 @@ def register(app: typer.Typer) -> None:
     command(app, "plan", panel=PANEL)(plan)
     command(app, "run", panel=PANEL)(run)
     command(app, "graph", panel=PANEL)(graph)
+    command(app, "compile", panel=PANEL)(compile_)
     command(app, "schema", panel=PANEL)(schema)
 
 
@@ -90,9 +94,7 @@ def graph(
     form: Annotated[
         str, typer.Option("--format", "-f", metavar="FORM", help="text, mermaid, dot, svg or json.")
     ] = "text",
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False)
-    ] = None,
+    output: Output = None,
     profile: Profile = None,
 ) -> None:
     """Draw the lineage of a spec as text, Mermaid, DOT, SVG or JSON."""
@@ -101,12 +103,39 @@ def graph(
     if form not in get_args(Form):
         raise InvalidArgumentError(f"--format {form!r} is unknown", hint=f"Write one of {', '.join(get_args(Form))}.")
     chosen: Form = "json" if cli.as_json else form  # type: ignore[assignment]  # one of them, as just seen
-    drawn = explain(_compiled(spec, profile, check_sources=False), chosen)
-    if output is None:
-        cli.out.line(shown(drawn, keep="\n"))
+    _give(cli, explain(_compiled(spec, profile, check_sources=False), chosen) + "\n", output, overwrite=True)
+
+
+def compile_(
+    cli: Cli,
+    spec: opt.Spec,
+    to: Annotated[str, typer.Option("--to", metavar="airflow|prefect", help="What the file is for.")],
+    output: Output = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    profile: Profile = None,
+) -> None:
+    """Write a small Python file that loads a spec as an Airflow DAG or a Prefect flow."""
+    from dataset_tasks.cli.compiling import compiled_file
+
+    text = compiled_file(_compiled(spec, profile, check_sources=False), to, output)
+    if cli.as_json and output is None:
+        cli.out.document({"to": to, "text": text})
         return
-    with open(output, "w", encoding="utf-8") as file:
-        file.write(drawn + "\n")
+    _give(cli, text, output, overwrite=overwrite)
+    if cli.as_json:
+        cli.out.document({"to": to, "file": output})
+
+
+def _give(cli: Cli, text: str, output: str | None, *, overwrite: bool) -> None:
+    """To stdout, or to a file."""
+    if output is None:
+        cli.out.line(shown(text.removesuffix("\n"), keep="\n"))
+        return
+    try:
+        with open(output, "w" if overwrite else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InvalidArgumentError(f"{output!r} is there already", hint="Replace it with --overwrite.") from error
     cli.out.note(f"wrote {shown(output)}")
 
 
