@@ -805,6 +805,22 @@ def test_giving_up_in_the_middle_closes_everything(tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dataset-tasks-scan")]
 
 
+def test_giving_up_closes_what_no_thread_has_begun_to_read(tmp_path, monkeypatch):
+    names = [b"a", b"b", b"c", b"d"]
+    for name in names:
+        put(tmp_path / name.decode(), bytes(300_000))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    before = len(os.listdir("/proc/self/fd"))
+    hash_opened = hashing.hash_opened
+    with hashing.Reader(2, lambda count: None) as reader:
+        monkeypatch.setattr(hashing, "hash_opened", lambda *args: (reader._stop.wait(), hash_opened(*args))[1])
+        for name in names:  # two are begun, two wait
+            reader.read([name], folder, frozenset())
+        assert len(os.listdir("/proc/self/fd")) == before + 4
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.close(folder)
+
+
 def test_what_waits_behind_a_slow_file_is_bounded(tmp_path, monkeypatch):
     put(tmp_path / "0-slow", b"x" * 300_000)
     for at in range(300):
