@@ -136,6 +136,7 @@ def commit_edit(
     """
     if edit.is_empty and fingerprint is None:
         return version
+    require_draft(version)
     fresh = edit.pending.finish() if edit.pending is not None else None
 
     def built(head: Version, manifest: Manifest) -> Change:
