@@ -195,6 +195,12 @@ def _parsed(text: str) -> URL:
     return url
 
 
+def is_missing_file(url: str) -> bool:
+    """Whether the URL names an SQLite file that is not there: connecting to it would make one."""
+    parsed = _parsed(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+
+
 def _sqlite_engine(url: URL) -> Engine:
     path = Path(url.database or "").absolute()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

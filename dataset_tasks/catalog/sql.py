@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks import versioning
 from dataset_tasks.catalog import tables as t
-from dataset_tasks.catalog.engine import Database
+from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.labels import Labels
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.registry import Registry
@@ -41,14 +41,13 @@ class Catalog(Registry, Labels):
         Raises:
             CatalogError: There is none and it must not be made, it is damaged, or newer than this code.
         """
+        if not create and is_missing_file(url):
+            raise _no_catalog(url)
         database = Database(url)
         found = database.read(_meta)
         if not found:
             if not create:
-                raise CatalogError(
-                    f"there is no catalog at {database.shown}",
-                    hint="Make one with `dataset-tasks catalog init`, or check DATASET_TASKS_CATALOG_URL.",
-                )
+                raise _no_catalog(database.shown)
             found = _make(database, clock)
         if int(found["schema"]) > t.SCHEMA:
             raise CatalogError(
@@ -285,6 +284,13 @@ class Catalog(Registry, Labels):
                 kind="in_use",
                 hint="Delete those first, or use force: they keep their content.",
             )
+
+
+def _no_catalog(shown: str) -> CatalogError:
+    return CatalogError(
+        f"there is no catalog at {shown}",
+        hint="Make one with `dataset-tasks catalog init`, or check DATASET_TASKS_CATALOG_URL.",
+    )
 
 
 def _meta(connection: Connection) -> dict[str, str]:
