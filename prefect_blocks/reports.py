@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SHOWN_CHANGES = 200
 _DESCRIPTION_LENGTH = 2500
 _NOT_IN_KEY = re.compile(r"[^a-z0-9]+")
+#: What Markdown reads in the middle of a line; an underscore inside of a word it does not.
+_MEANS_SOMETHING = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)")
 
 Row: TypeAlias = dict[str, str | int | None]
 
@@ -52,7 +54,8 @@ def show_version(session: Session, result: Result, *, sources: Iterable[str] = (
     with shown(title):
         rows, left_out = changes(session, version)
         more = f" {left_out:,} more changes are not listed." if left_out else ""
-        counted = f"{version.files:,} files, {version.bytes:,} bytes, of which {version.new_bytes:,} newly stored."
+        files = f"{version.files:,} file{'' if version.files == 1 else 's'}"
+        counted = f"{files}, {version.bytes:,} bytes, of which {version.new_bytes:,} newly stored."
         create_table_artifact(
             rows,
             key=artifact_key(version.dataset, "changes"),
@@ -215,10 +218,10 @@ def markdown(text: str) -> str:
     r"""The text so that Markdown and HTML in it mean nothing.
 
     >>> markdown("<b>*x*</b> | [y](z)")
-    '&lt;b&gt;\\*x\\*&lt;/b&gt; \\| \\[y\\]\\(z\\)'
+    '&lt;b&gt;\\*x\\*&lt;/b&gt; \\| \\[y\\](z)'
     """
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", escaped)
+    return _MEANS_SOMETHING.sub(r"\\\g<0>", escaped)
 
 
 def _before(session: Session, version: Version) -> Version | None:

@@ -12,15 +12,16 @@ from markdown_it import MarkdownIt
 from dataset_tasks.spec.compiler import compile_spec
 from prefect_blocks import reports
 
-NASTY = '<script>alert("x")</script> | **b** [l](javascript:x) `c`\n# h'
+NASTY = '<script>alert("x")</script> | **b** _i_ [l](javascript:x) ![p](x) `c`\n# h'
 
 
 def test_text_from_users_stays_text_in_markdown() -> None:
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(reports.markdown(NASTY))
     assert "<script" not in rendered
-    for tag in ("<strong", "<a ", "<code", "<h1"):
+    for tag in ("<strong", "<em", "<a ", "<img", "<code", "<h1"):
         assert tag not in rendered
-    assert "**b** [l](javascript:x) `c`" in rendered
+    assert "**b** _i_ [l](javascript:x) ![p](x) `c`" in rendered
+    assert reports.markdown("nyc/training_flat@1.0.0") == "nyc/training_flat@1.0.0"
 
 
 def test_text_from_users_stays_in_its_cell() -> None:
