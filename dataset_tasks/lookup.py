@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dataset_tasks import versioning
 from dataset_tasks.catalog.queries import Queries
@@ -119,9 +120,12 @@ def described(version: Version) -> dict[str, Any]:  # Any: a mix of texts, numbe
 
 def to_metadata(value: JsonValue | pd.DataFrame) -> JsonValue:
     """Metadata as JSON; a pandas frame becomes an object that `from_metadata` makes a frame of again."""
-    if hasattr(value, "to_json") and hasattr(value, "columns"):
-        return {"format": _FRAME, "table": value.to_json(orient="table", index=False)}
-    return value
+    if "pandas" in sys.modules:  # else nobody can hold a frame, and pandas need not be loaded
+        import pandas as pd
+
+        if isinstance(value, pd.DataFrame):
+            return {"format": _FRAME, "table": value.to_json(orient="table", index=False)}
+    return cast("JsonValue", value)
 
 
 def from_metadata(value: JsonValue) -> Any:  # Any: whatever was kept

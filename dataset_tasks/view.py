@@ -149,7 +149,7 @@ class EntryMapping(Mapping[str, "FileEntry | LinkEntry"]):
         return len(self._manifest)
 
     def __getitem__(self, path: str) -> FileEntry | LinkEntry:
-        entry = self._manifest.find(path) if isinstance(path, str) else None
+        entry = self._manifest.find(path)
         if entry is None:
             raise KeyError(path)
         return self._shown(entry)

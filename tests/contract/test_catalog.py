@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 import sqlalchemy as sa
@@ -185,7 +186,7 @@ def test_a_child_of_a_version_that_is_not_final_is_refused(catalog: Catalog) -> 
 def test_a_parent_is_deleted_by_force_only_and_stays_in_the_lineage(catalog: Catalog) -> None:
     parent = final(catalog)
     child = final(catalog, "child", parents=(parent.id,))
-    with pytest.raises(StateError, match="is the parent of p/child@1.0.0") as raised:
+    with pytest.raises(StateError, match=r"is the parent of p/child@1\.0\.0") as raised:
         catalog.delete(parent, record("d1"), force=False)
     assert raised.value.kind == "in_use"
     catalog.delete(parent, record("d2"), force=True)
@@ -340,7 +341,7 @@ class Cut:
         self.then_down = then_down
         self.cuts = 0
 
-    def __enter__(self) -> Cut:
+    def __enter__(self) -> Self:
         sa.event.listen(self.engine, "commit", self.commit, insert=True)
         if self.then_down:
             sa.event.listen(self.engine, "engine_connect", self.refuse)

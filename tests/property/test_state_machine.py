@@ -7,9 +7,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from dataset_tasks.dataset import Dataset
 from dataset_tasks.errors import DatasetError, InvalidArgumentError, StateError
@@ -17,7 +27,21 @@ from dataset_tasks.paths import DatasetPattern
 from dataset_tasks.session import open_session
 from dataset_tasks.testing.invariants import assert_invariants
 
-_NAMES = ["a", "b", "c.txt", "d e", "-x", "%41", "sub/a", "sub/b.txt", "sub/deep", "sub/deep/a", "\u00fc", "u\u0308", "other/z"]
+_NAMES = [
+    "a",
+    "b",
+    "c.txt",
+    "d e",
+    "-x",
+    "%41",
+    "sub/a",
+    "sub/b.txt",
+    "sub/deep",
+    "sub/deep/a",
+    "\u00fc",
+    "u\u0308",
+    "other/z",
+]
 NAMES = st.sampled_from(_NAMES)
 CONTENTS = st.sampled_from([b"", b"1", b"2" * 100, b"3" * 5000, bytes(range(256)) * 40])
 FILES = st.dictionaries(NAMES, CONTENTS, max_size=6).filter(lambda files: not _clash(files))
@@ -169,12 +193,10 @@ class Versions(RuleBasedStateMachine):
             return
         children = [each for each in self.session.catalog.children(version) if version in each.parents]
         if children and not force:
-            try:
+            with pytest.raises(StateError) as raised:
                 Dataset.delete(version, session=self.session)
-            except StateError as error:
-                assert error.kind == "in_use"
-                return
-            raise AssertionError("a parent was deleted without force")
+            assert raised.value.kind == "in_use"
+            return
         Dataset.delete(version, force=force, session=self.session)
         self.deleted.add(version)
 
