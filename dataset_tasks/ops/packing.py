@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.chunks import ChunkWriter
 from dataset_tasks.errors import SourceError
+from dataset_tasks.hashing import open_source
 from dataset_tasks.manifest.codec import damaged
 from dataset_tasks.manifest.columns import PLACEMENT_SCHEMA, placements
 from dataset_tasks.members import Member
@@ -21,8 +22,6 @@ from dataset_tasks.ops.requests import Upload
 from dataset_tasks.paths import show, to_text
 from dataset_tasks.progress import Task
 from dataset_tasks.session import Session
-
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(slots=True)
@@ -119,7 +118,7 @@ def _add(writer: ChunkWriter, path: bytes, size: int, sha256: bytes, source: byt
     if source is None:
         raise SourceError(f"{show(path)}: nobody recorded where it is", hint="Add it again.")
     try:
-        fd = os.open(source, _READ)
+        fd = open_source(source)
     except OSError as error:
         raise SourceError(f"{show(path)}: {show(source)} can't be opened: {error.strerror}") from error
     try:
