@@ -1,0 +1,152 @@
+"""The ground of a handle: which version, in which session, and what its row says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import Protocol, TypeAlias, TypeVar, cast
+
+from dataset_tasks.errors import DatasetError, InvalidArgumentError
+from dataset_tasks.model import State, Version
+from dataset_tasks.ops import requests as r
+from dataset_tasks.progress import SILENT, Progress
+from dataset_tasks.session import Session
+from dataset_tasks.settings import Settings
+from dataset_tasks.view import VersionView
+
+_log = logging.getLogger("dataset_tasks")
+T = TypeVar("T")
+R = TypeVar("R", bound=r.Result)
+
+_sessions: dict[Settings, Session] = {}
+_sessions_lock = threading.Lock()
+
+
+def default_session() -> Session:
+    """The session of this process for the present environment variables, opened once."""
+    settings = Settings.from_env()
+    with _sessions_lock:
+        if settings not in _sessions:
+            _sessions[settings] = Session(settings)
+        return _sessions[settings]
+
+
+class HasId(Protocol):
+    """A handle on a version, as far as others need it."""
+
+    @property
+    def id(self) -> str:
+        """The version's id."""
+
+
+#: A version: its id, or a handle.
+VersionArg: TypeAlias = "str | HasId"
+
+
+def id_of(version: VersionArg) -> str:
+    """The id of a version, however it was given."""
+    return version if isinstance(version, str) else version.id
+
+
+def ids_of(versions: Sequence[VersionArg]) -> list[str]:
+    """The ids of versions."""
+    return [id_of(version) for version in versions]
+
+
+def patterns_of(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """One pattern or several as a tuple."""
+    if given is None:
+        return None
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+class Handle:
+    """One version of a dataset; what its row in the catalog says is looked up each time it is asked for."""
+
+    def __init__(self, version_id: str, *, session: Session | None = None) -> None:
+        self._id = version_id
+        self._session = session or default_session()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._version.label} ({self._id})>"
+
+    @property
+    def id(self) -> str:
+        """32 hex digits; it never changes and is never used again."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self._version.name
+
+    @property
+    def project(self) -> str:
+        """Project of the dataset."""
+        return self._version.project
+
+    @property
+    def version(self) -> str:
+        """Version string."""
+        return self._version.version
+
+    @property
+    def state(self) -> State:
+        """Where the version is in its life."""
+        return self._version.state
+
+    @property
+    def tags(self) -> list[str]:
+        """Tags, sorted."""
+        return list(self._version.tags)
+
+    @property
+    def description(self) -> str:
+        """Free text."""
+        return self._version.description
+
+    @property
+    def created(self) -> datetime:
+        """When the draft was made, UTC."""
+        return self._version.created
+
+    @property
+    def parents(self) -> list[str]:
+        """Ids of the direct parents, in merge order."""
+        return list(self._version.parents)
+
+    def is_dirty(self) -> bool:
+        """Whether files are added whose bytes are not uploaded."""
+        return self._version.pending > 0
+
+    def is_final(self) -> bool:
+        """Whether the version can't change any more."""
+        return self._version.state.is_final
+
+    @property
+    def _version(self) -> Version:
+        return self._session.catalog.version(self._id)
+
+    @property
+    def _view(self) -> VersionView:
+        return VersionView(self._session, self._version)
+
+    def _run(self, request: r.Request, kind: type[R], progress: Progress = SILENT) -> R:
+        return cast("R", self._session.run(request, progress=progress))
+
+    def _or(self, raises: bool, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except InvalidArgumentError:
+            raise
+        except DatasetError as error:
+            if raises:
+                raise
+            _log.error("%s", error)  # the caller asked for no traceback
+            return None
+
+    def _telling(self, verbose: bool) -> AbstractContextManager[object]:
+        return self._view.telling() if verbose else nullcontext()
