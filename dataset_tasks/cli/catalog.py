@@ -60,7 +60,7 @@ def list_(
     if not cli.has_catalog():
         _show_datasets(cli, [])
         return
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         found = session.catalog.versions(
             project=project, name=name, partial_name=partial_name, tags=tuple(tag or ()), states=state or None
         )
@@ -120,7 +120,7 @@ def log(
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many versions.")] = 20,
 ) -> None:
     """Show the history of a dataset or version, newest first: who made it, from what, what happened to it."""
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         found = _history_of(cli, session, ref, id)
         versions = found[::-1][:limit]
         events = {v.id: session.catalog.events(version_id=v.id) for v in versions}
@@ -172,7 +172,7 @@ def lineage(
     """Show what a version was made from and what was made from it, as trees."""
     from dataset_tasks.cli.describe import Branches, version_document
 
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         version = cli.version(session, ref, id, Want.PUBLISHED)
         both = up == down
         above = _up(session, version, history=history) if up or both else None

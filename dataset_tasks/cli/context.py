@@ -54,11 +54,11 @@ class Cli:
         return not settings.embedded or (settings.home / "catalog.db").exists()
 
     @contextmanager
-    def session(self, *, create: bool = True) -> Iterator[Session]:
+    def session(self, *, create: bool = False) -> Iterator[Session]:
         """The session that the options and the environment describe.
 
         Args:
-            create: Whether a catalog may be made; commands that only read pass False.
+            create: Whether a catalog may be made where there is none: for commands that make datasets.
         """
         from dataset_tasks.session import open_session  # pulls in SQLAlchemy
 

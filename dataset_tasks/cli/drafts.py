@@ -64,7 +64,7 @@ def create(
         metadata=opt.pairs(meta, "--meta"),
         partition=partition,
     )
-    with cli.session() as session:
+    with cli.session(create=True) as session:
         return cli.perform(session, request, lambda r: f"created {label(r)} {r.version_id}")
 
 

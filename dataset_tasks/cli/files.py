@@ -51,7 +51,7 @@ def ls(
     ] = False,
 ) -> None:
     """List the files of a version, sorted by path."""
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         version = cli.version(session, ref, id, Want.PUBLISHED)
         found = _files(session, version, tuple(files or ()))
         if cli.as_json:
@@ -99,7 +99,7 @@ def diff(
     summary: Annotated[bool, typer.Option("--summary", help="Only how many files and bytes.")] = False,
 ) -> None:
     """Show which files were added (+), modified (~) and removed (-) between two versions."""
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         one = cli.version(session, ref, id, Want.PUBLISHED)
         newer = find(session, other, Want.PUBLISHED) if other is not None else one
         found = _difference(session, newer, one if other is not None else None)

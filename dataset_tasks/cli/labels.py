@@ -54,7 +54,7 @@ def tag_remove(cli: Cli, tag: Labels, id: opt.Id = None) -> Exit:
 
 
 def _retag(cli: Cli, given_id: str | None, change: Callable[[tuple[str, ...]], list[str]]) -> Exit:
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         before = cli.version(session, None, given_id, Want.PUBLISHED)
         cli.remember(session, before.id)
         unchanged = change(before.tags) == list(before.tags)
@@ -73,7 +73,7 @@ def _retag(cli: Cli, given_id: str | None, change: Callable[[tuple[str, ...]], l
 
 def alias_set(cli: Cli, alias: Alias, ref: opt.Ref = None, id: opt.Id = None) -> Exit:
     """Point an alias at a version."""
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         version = cli.version(session, ref, id, Want.PUBLISHED)
         cli.remember(session, version.id)
         before = session.catalog.aliases(version.project, version.name).get(alias)
@@ -87,7 +87,7 @@ def alias_rollback(cli: Cli, dataset: Dataset, alias: Alias) -> Exit:
     from dataset_tasks.dataset import Dataset as Handle
 
     project, name = _named(dataset)
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         before = session.catalog.resolve(f"{project}/{name}@{alias}")
         back = Handle(before.id, session=session).rollback_alias(alias)
         return _moved(cli, session.catalog.version(back), alias, before.id)
@@ -112,7 +112,7 @@ def alias_list(
 ) -> None:
     """List the aliases of a dataset and what they point at."""
     project, name = _named(dataset)
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         moves = session.catalog.alias_history(project, name)
         if not history:
             moves = list({alias: (alias, version_id, when) for alias, version_id, when in moves}.values())

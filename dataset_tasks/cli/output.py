@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Width of tables that nobody looks at in a terminal: nothing is cut or wrapped.
 PIPE_WIDTH = 10_000
+_STDOUT, _STDERR = 1, 2
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 Document: TypeAlias = "Mapping[str, JsonValue]"
@@ -62,24 +63,14 @@ class Output:
         if not self.as_json:
             yield
             return
-        sys.stdout.flush()
-        try:
-            number = sys.stdout.fileno()
-        except (OSError, ValueError):  # replaced by something without a descriptor, as in a notebook
-            with contextlib.redirect_stdout(sys.stderr):
+        with _descriptor_to_stderr() as kept, contextlib.redirect_stdout(sys.stderr):
+            if kept is None:  # stdout is no file of the system, as in a notebook or under a test's capture
                 yield
-            return
-        kept = os.dup(number)
-        os.dup2(sys.stderr.fileno(), number)
-        self._stdout = os.fdopen(kept, "w", encoding="utf-8")
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                yield
-        finally:
+                return
+            self._stdout = os.fdopen(kept, "w", encoding="utf-8")
             try:
-                self._stdout.flush()
+                yield
             finally:
-                os.dup2(kept, number)
                 with contextlib.suppress(BrokenPipeError):
                     self._stdout.close()
 
@@ -134,6 +125,31 @@ class Output:
         sys.stderr.write(f"{_red('error:')} {shown(message, keep=_LAYOUT)}\n")
         if hint:
             sys.stderr.write(f" {_dim('hint:')} {shown(hint, keep=_LAYOUT)}\n")
+
+
+@contextlib.contextmanager
+def _descriptor_to_stderr() -> Iterator[int | None]:
+    """Sends descriptor 1 to stderr meanwhile; gives a new descriptor of where it led, if `sys.stdout` writes there."""
+    sys.stdout.flush()
+    is_plain = _descriptor(sys.stdout) == _STDOUT
+    try:
+        before = os.dup(_STDOUT)
+    except OSError:  # closed
+        yield None
+        return
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        yield os.dup(before) if is_plain else None
+    finally:
+        os.dup2(before, _STDOUT)
+        os.close(before)
+
+
+def _descriptor(stream: IO[str]) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None
 
 
 _LAYOUT = "\n\t"

@@ -60,10 +60,13 @@ def show_preview(cli: Cli, plan: Plan, params: Mapping[str, str], date: str | No
 def _reading(cli: Cli) -> Iterator[Session]:
     """A session that makes no catalog: where the home has none yet, an empty one that goes away again."""
     if cli.has_catalog():
-        with cli.session(create=False) as session:
+        with cli.session() as session:
             yield session
         return
-    with tempfile.TemporaryDirectory(prefix="dataset-tasks-plan-") as folder, Cli(home=folder).session() as session:
+    with (
+        tempfile.TemporaryDirectory(prefix="dataset-tasks-plan-") as folder,
+        Cli(home=folder).session(create=True) as session,
+    ):
         yield session
 
 

@@ -52,7 +52,7 @@ def run_spec(cli: Cli, plan: Plan, wanted: Wanted) -> Exit:
         InvalidArgumentError: A parameter, the date or a selection is wrong; nothing was made.
         NotFoundError: A dataset that was not selected has no version to be read; nothing was made.
     """
-    with cli.session() as session:
+    with cli.session(create=True) as session:
         try:
             with cli.progress() as progress:
                 report = run_plan(

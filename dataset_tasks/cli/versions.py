@@ -108,7 +108,7 @@ def build(
         return f"made {label(result)} {result.version_id}: {changes}; {holds}{notes}"
 
     request = Build(stages=tuple(Stage(id=f"{bare_name}.{step}", request=each) for step, each in stages()))
-    with cli.session() as session:
+    with cli.session(create=True) as session:
         return cli.perform(session, request, describe)
 
 
@@ -202,7 +202,7 @@ def verify(
         assert isinstance(result, VerifyResult)
         return "\n".join(shown(path) for path in result.bad)
 
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         request = Verify(
             ref=cli.version(session, ref, id, Want.PUBLISHED).id,
             path=path,
@@ -249,7 +249,7 @@ def get(
         return shown(result.folder)
 
     which, of = _part(part)
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         request = GetCopy(
             ref=cli.version(session, ref, id, Want.PUBLISHED).id,
             target=target,
@@ -294,6 +294,6 @@ def delete(
         assert isinstance(result, DeleteResult)
         return f"{'dropped the draft' if result.state == 'aborted' else 'deleted'} {label(result)} {result.version_id}"
 
-    with cli.session(create=False) as session:
+    with cli.session() as session:
         request = Delete(ref=cli.version(session, ref, id, Want.ONLY).id, force=force)
         return cli.perform(session, request, describe, remember=False)
