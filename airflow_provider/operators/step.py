@@ -140,8 +140,8 @@ class DatasetStepOperator(StoppableOperator):
 
     def _window(self, context: Context) -> Window | None:
         """The run's window, as the spec's schedule cuts them; none for runs by hand, or after another dataset."""
-        start, end = context.get("data_interval_start"), context.get("data_interval_end")
-        if self.schedule is None or self.schedule.after or start is None or end is None or start == end:
+        end = context.get("data_interval_end")
+        if self.schedule is None or self.schedule.after or end is None:
             return None
         return window_at(self.schedule, datetime.fromtimestamp(end.timestamp(), UTC))
 
