@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, Protocol, Self, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from isal import igzip_lib, isal_zlib
 
 from dataset_tasks.errors import SourceError, StateError
-from dataset_tasks.filesystem import Buffer, pread_all, storage_error, write_all
-from dataset_tasks.members import PIECE, Member
+from dataset_tasks.filesystem import Buffer, pread_all
+from dataset_tasks.members import PIECE, Member, RangedReader, damaged, member_pieces
 from dataset_tasks.paths import show, to_text
+from dataset_tasks.spool import Spool
 from dataset_tasks.zipformat import DEFLATED, STORED, central_header, end_of_archive, local_header, member_name
 
 Compression: TypeAlias = Literal["deflate", "store"]
@@ -99,12 +99,7 @@ class ChunkWriter:
             StorageError: The sink, or the folder for temporary files, refused; the chunk can only be dropped.
             StateError: The chunk is finished or broken.
         """
-        if self.broken or self._result:
-            raise StateError(
-                f"{show(path)} can't go into a chunk that is {'broken' if self.broken else 'finished'}",
-                hint="Begin a new chunk.",
-                kind="chunk_closed",
-            )
+        self._check_open(path)
         read = _file_reader(source, path) if isinstance(source, int) else _stream_reader(source, path)
         name = member_name(path)
         if size <= PIECE:
@@ -113,6 +108,41 @@ class ChunkWriter:
         if size > MOST_IN_MEMORY and isinstance(source, int) and not (self._deflate and _shrinks(sample)):
             return self._add_twice_read(read, path, name, size, sha256)
         return self._add_spooled(read, path, name, size, sha256, sample)
+
+    def add_member(self, chunk: RangedReader, member: Member) -> Member:
+        """Takes over a file from another chunk: inflated once to verify it, its data copied as it is.
+
+        Args:
+            chunk: The other chunk.
+            member: Where the file is in it.
+
+        Returns:
+            Where it is here; path, size and digest stay.
+
+        Raises:
+            IntegrityError: The other chunk does not hold that file there. Unless `broken`, go on with the next.
+            StorageError: The other chunk can't be read, or the sink refused; the latter makes this one `broken`.
+            StateError: The chunk is finished or broken.
+        """
+        self._check_open(member.path)
+        crc = 0
+        watched = _Watched(chunk)
+        for piece in member_pieces(watched, member):
+            crc = isal_zlib.crc32(piece, crc)
+        again = _Watched(chunk)
+        small = watched.only if member.stored <= PIECE else None
+        self.broken = True
+        self._head(member_name(member.path), member.method, crc, member.stored, member.size)
+        moved = member._replace(offset=self.size)
+        if small is not None:
+            self._put(small)
+        else:
+            for start in range(0, member.stored, PIECE):
+                self._put(again.pread(member.offset + start, min(PIECE, member.stored - start)))
+            if again.sha.digest() != watched.sha.digest():
+                raise damaged(member.path, "its data is another each time that it is read")
+        self.broken = False
+        return moved
 
     def finish(self) -> tuple[int, str]:
         """Writes the directory.
@@ -136,6 +166,14 @@ class ChunkWriter:
             self._flush()
             self._result = (self.size, self._sha.hexdigest())
         return self._result
+
+    def _check_open(self, path: bytes) -> None:
+        if self.broken or self._result:
+            raise StateError(
+                f"{show(path)} can't go into a chunk that is {'broken' if self.broken else 'finished'}",
+                hint="Begin a new chunk.",
+                kind="chunk_closed",
+            )
 
     def _add_small(self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
         data = read(0, size + 1)
@@ -167,7 +205,7 @@ class ChunkWriter:
         sha = hashlib.sha256()
         crc = found = 0
         deflater: isal_zlib.Compress | None = None
-        with _Spool(size > MOST_IN_MEMORY, self._scratch) as spool:
+        with Spool(size > MOST_IN_MEMORY, self._scratch) as spool:
             for piece in _pieces(read, size):
                 if not found and self._deflate and _shrinks(sample or piece[: 4 * _SAMPLE]):
                     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
@@ -235,6 +273,20 @@ class ChunkWriter:
         self._sink.write(data)
 
 
+class _Watched:
+    """A chunk whose reads are hashed in order; keeps the data where one read was all."""
+
+    def __init__(self, chunk: RangedReader) -> None:
+        self.sha = hashlib.sha256()
+        self.only = b""
+        self._chunk = chunk
+
+    def pread(self, offset: int, length: int) -> bytes:
+        self.only = self._chunk.pread(offset, length)
+        self.sha.update(self.only)
+        return self.only
+
+
 _Read: TypeAlias = Callable[[int, int], bytes]
 
 
@@ -281,55 +333,6 @@ def _sample(read: _Read, size: int) -> bytes:
 
 def _shrinks(sample: bytes) -> bool:
     return len(igzip_lib.compress(sample, 1, igzip_lib.COMP_DEFLATE)) < _WORTH_IT * len(sample)
-
-
-class _Spool:
-    """Keeps what a member is going to hold until its size is known: in memory, or in a temporary file without a name."""
-
-    def __init__(self, on_disk: bool, folder: str | os.PathLike[str] | None) -> None:
-        self.size = 0
-        self._parts: list[bytes] = []
-        self._folder = os.fspath(folder) if folder is not None else tempfile.gettempdir()
-        self._fd = -1
-        if on_disk:
-            try:
-                with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
-                    self._fd = os.dup(file.fileno())
-            except OSError as error:
-                raise storage_error(error, "make a temporary file in", self._folder) from error
-
-    def write(self, data: bytes) -> None:
-        self.size += len(data)
-        if self._fd < 0:
-            self._parts.append(data)
-            return
-        try:
-            write_all(self._fd, data)
-        except OSError as error:
-            raise storage_error(error, "write a temporary file in", self._folder) from error
-
-    def pieces(self) -> Iterator[bytes]:
-        if self._fd < 0:
-            yield from self._parts
-            return
-        offset = 0
-        while offset < self.size:
-            try:
-                piece = pread_all(self._fd, offset, min(PIECE, self.size - offset))
-            except OSError as error:
-                raise storage_error(error, "read a temporary file in", self._folder) from error
-            if not piece:
-                raise AssertionError("a file without a name was cut by nobody")
-            offset += len(piece)
-            yield piece
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._parts = []
-        if self._fd >= 0:
-            os.close(self._fd)
 
 
 def _check(path: bytes, size: int, found: int, sha256: bytes | None, digest: bytes) -> None:

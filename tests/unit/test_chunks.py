@@ -16,7 +16,7 @@ import pytest
 
 from dataset_tasks import chunks
 from dataset_tasks.chunks import PIECE, ChunkWriter
-from dataset_tasks.errors import SourceError, StateError, StorageError
+from dataset_tasks.errors import IntegrityError, SourceError, StateError, StorageError
 from dataset_tasks.filesystem import Buffer
 from dataset_tasks.members import Member, member_pieces, read_member
 from dataset_tasks.store.base import ObjectReader
@@ -300,6 +300,64 @@ def test_temporary_files_are_where_they_should_be_and_go(tmp_path: Path, monkeyp
     with pytest.raises(StorageError, match="temporary") as caught:
         missing.add(io.BytesIO(WORDS[: 6 * PIECE]), b"a", 6 * PIECE)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, PIECE, 3 * PIECE, 6 * PIECE])
+@pytest.mark.parametrize("content", [NOISE, WORDS], ids=["noise", "words"])
+def test_a_member_is_taken_over_as_it_is_packed(size: int, content: bytes) -> None:
+    first, second = Sink(), Sink()
+    writer = ChunkWriter(first)
+    writer.add(io.BytesIO(b"before"), b"a", 6)
+    member = writer.add(io.BytesIO(content[:size]), b"b", size)
+    writer.finish()
+    other = ChunkWriter(second, "store")
+    moved = other.add_member(Reader(first), member)
+    other.finish()
+    assert moved == member._replace(offset=moved.offset)
+    assert read_member(Reader(second), moved) == content[:size]
+    packed = first.data[member.offset : member.offset + member.stored]
+    assert second.data[moved.offset : moved.offset + moved.stored] == packed
+    with zipfile.ZipFile(io.BytesIO(second.data)) as archive:
+        assert archive.testzip() is None
+        assert archive.read("b") == content[:size]
+
+
+@pytest.mark.parametrize("size", [4096, 3 * PIECE])
+def test_a_damaged_member_is_not_taken_over_and_leaves_no_trace(size: int) -> None:
+    for content in (NOISE, WORDS):
+        first, second = Sink(), Sink()
+        writer = ChunkWriter(first)
+        member = writer.add(io.BytesIO(content[:size]), b"b", size)
+        writer.finish()
+        first.data[member.offset + member.stored // 2] ^= 1
+        other = ChunkWriter(second)
+        other.add(io.BytesIO(b"before"), b"a", 6)
+        with pytest.raises(IntegrityError) as caught:
+            other.add_member(Reader(first), member)
+        assert caught.value.paths == ("b",)
+        _goes_on(other, second)
+
+
+def test_a_chunk_that_reads_differently_each_time_breaks_the_new_one() -> None:
+    first = Sink()
+    writer = ChunkWriter(first)
+    member = writer.add(io.BytesIO(NOISE[: 3 * PIECE]), b"b", 3 * PIECE)
+    writer.finish()
+
+    class Fickle(Reader):
+        reads = 0
+
+        def pread(self, offset: int, length: int) -> bytes:
+            self.reads += 1
+            data = super().pread(offset, length)
+            return data if self.reads != 5 else bytes(length)
+
+    other = ChunkWriter(Sink())
+    with pytest.raises(IntegrityError, match="each time"):
+        other.add_member(Fickle(first), member)
+    assert other.broken
+    with pytest.raises(StateError):
+        other.add_member(Reader(first), member)
 
 
 def test_a_store_is_a_sink() -> None:

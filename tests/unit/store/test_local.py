@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -146,6 +147,27 @@ def test_create_only_works_without_hard_links(store: LocalStore, monkeypatch: py
         store.put("a/b", b"second", create_only=True)
     assert store.get("a/b") == b"first"
     assert files(store) == ["a/b"]
+
+
+def test_without_hard_links_looking_and_renaming_is_one_step(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = os.path.lexists
+    refused: list[bool] = []
+
+    def look(path: str) -> bool:
+        with pytest.raises(BlockingIOError):  # another writer would have to wait now
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused.append(True)
+        return exists(path)
+
+    store.put("a/first", b"")
+    other = os.open(store.root / "a", os.O_RDONLY)
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    monkeypatch.setattr(os.path, "lexists", look)
+    store.put("a/b", b"x", create_only=True)
+    os.close(other)
+    assert refused == [True]
 
 
 def test_short_writes_are_continued(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
