@@ -21,6 +21,7 @@ def test_text_from_users_stays_text_in_markdown() -> None:
     for tag in ("<strong", "<em", "<a ", "<img", "<code", "<h1"):
         assert tag not in rendered
     assert "**b** _i_ [l](javascript:x) ![p](x) `c`" in rendered
+    assert not set("<>") & set(reports.markdown(NASTY))
     assert reports.markdown("nyc/training_flat@1.0.0") == "nyc/training_flat@1.0.0"
 
 
