@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
 
@@ -159,6 +159,22 @@ class Diff:
     added: tuple[Change, ...] = ()
     modified: tuple[Change, ...] = ()
     removed: tuple[Change, ...] = ()
+
+
+ReportKind: TypeAlias = Literal["text", "scalar", "table", "histogram", "image", "media"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One thing that was reported; `value` is JSON, for media it says where the bytes are."""
+
+    sequence: int
+    kind: ReportKind
+    title: str
+    series: str
+    iteration: int | None
+    value: JsonValue
+    created: datetime
 
 
 _HEX_ID = re.compile(r"[0-9a-f]{32}\Z")

@@ -22,6 +22,7 @@ from dataset_tasks.store import Store, Writer
 _FORMS = {"chunk": ("chunks", "zip"), "pack": ("packs", "parquet"), "index": ("indexes", "parquet")} | {
     "pending": ("pending", "parquet"),
     "delta": ("deltas", "parquet"),
+    "report": ("reports", "bin"),
 }
 _KINDS = {folder: kind for kind, (folder, _) in _FORMS.items()}
 

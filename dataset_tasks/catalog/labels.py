@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,10 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.queries import select_versions
-from dataset_tasks.catalog.rows import checked_text
+from dataset_tasks.catalog.rows import checked_text, dump
 from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags
 from dataset_tasks.errors import AlreadyExistsError
-from dataset_tasks.model import JsonValue, State, Version
+from dataset_tasks.model import JsonValue, ReportKind, State, Version
 
 
 class Labels(Writes):
@@ -72,6 +73,52 @@ class Labels(Writes):
             return version.id
 
         return self._write(work, record)
+
+    def add_report(
+        self,
+        version_id: str,
+        *,
+        kind: ReportKind,
+        title: str,
+        series: str,
+        iteration: int | None,
+        value: JsonValue,
+        objects: Sequence[str] = (),
+    ) -> int:
+        """Keeps something that was reported about a version; gives its sequence number.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        for text, what in ((title, "title"), (series, "series"), (dump(value), "value")):
+            checked_text(text, what)
+        token = secrets.token_hex(16)
+
+        def work(connection: Connection) -> int:
+            self._one(connection, version_id)
+            sequence = advance(connection)
+            connection.execute(
+                sa.insert(t.reports).values(
+                    version_id=version_id,
+                    sequence=sequence,
+                    kind=kind,
+                    title=title,
+                    series=series,
+                    iteration=iteration,
+                    value=dump(value),
+                    token=token,
+                    created=self._now(),
+                )
+            )
+            if objects:
+                where = t.objects.c.key.in_(list(objects))
+                connection.execute(sa.update(t.objects).where(where).values(state="live"))
+            return sequence
+
+        def landed(connection: Connection) -> int | None:
+            return connection.execute(sa.select(t.reports.c.sequence).where(t.reports.c.token == token)).scalar()
+
+        return self.db.write(work, landed=landed)
 
     def move_dataset(self, project: str, name: str, *, to_project: str, to_name: str) -> None:
         """Gives every version of a dataset, and its aliases, another project and name; ids stay.

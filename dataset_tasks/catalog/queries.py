@@ -15,7 +15,7 @@ from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.engine import Database
 from dataset_tasks.catalog.rows import Event, from_micros, load_versions, to_micros
 from dataset_tasks.errors import NotFoundError
-from dataset_tasks.model import JsonValue, Reference, State, Version
+from dataset_tasks.model import JsonValue, Reference, Report, State, Version
 
 FINAL = (State.COMPLETED, State.PUBLISHED)
 _BEST = (t.versions.c.version_order.desc(), t.versions.c.sequence.desc())
@@ -245,6 +245,23 @@ class Queries:
                     created=from_micros(row["created"]),
                     payload=json.loads(row["payload"]),
                 ),
+            )
+            for row in rows
+        ]
+
+    def reports(self, version_id: str) -> list[Report]:
+        """What was reported about a version, oldest first."""
+        query = sa.select(t.reports).where(t.reports.c.version_id == version_id).order_by(t.reports.c.sequence)
+        rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
+        return [
+            Report(
+                sequence=row["sequence"],
+                kind=row["kind"],
+                title=row["title"],
+                series=row["series"],
+                iteration=row["iteration"],
+                value=json.loads(row["value"]),
+                created=from_micros(row["created"]),
             )
             for row in rows
         ]

@@ -54,7 +54,7 @@ def checked_text(value: str, what: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"{what} {value!r} is not valid Unicode") from error
+        raise InvalidArgumentError(f"{what} {value!r} is not valid Unicode", hint="Write it in UTF-8.") from error
     if "\0" in value:
         raise InvalidArgumentError(f"{what} {value!r} holds a NUL byte", hint="Take it out.")
     return value

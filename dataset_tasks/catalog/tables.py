@@ -182,5 +182,6 @@ reports = Table(
     Column("series", Text, nullable=False, server_default=""),
     Column("iteration", BigInteger),
     Column("value", Text, nullable=False),
+    Column("token", String(32), nullable=False),
     Column("created", BigInteger, nullable=False),
 )

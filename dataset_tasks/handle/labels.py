@@ -10,6 +10,7 @@ from dataset_tasks import lookup
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.handle.base import Handle
 from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.report import Logger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,10 @@ class Labels(Handle):
         """Takes tags away; those it does not have are ignored."""
         gone = {tags} if isinstance(tags, str) else set(tags)
         self._change(lambda version: {"tags": [tag for tag in version.tags if tag not in gone]})
+
+    def get_logger(self) -> Logger:
+        """Reports about the version: texts, numbers, tables, histograms, images; kept with it."""
+        return Logger(self._session, self._id)
 
     def set_description(self, description: str) -> None:
         """Sets the free text."""

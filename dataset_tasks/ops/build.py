@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataset_tasks.errors import DatasetError, InvalidArgumentError
+from dataset_tasks.errors import DatasetError, IntegrityError, InvalidArgumentError
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops import scratch, unchanged
@@ -20,6 +20,7 @@ from dataset_tasks.ops.requests import (
     Request,
     Result,
     Stage,
+    VerifyResult,
     with_versions,
 )
 from dataset_tasks.ops.run import run as run_request
@@ -34,6 +35,7 @@ def run(context: Context, request: Build) -> BuildResult:
 
     Raises:
         InvalidArgumentError: The first stage does not create a draft.
+        IntegrityError: The version was finalized, and could not be read back by a verify stage.
         DatasetError: Whatever a stage raises.
     """
     first, *rest = request.stages or (None,)
@@ -60,11 +62,24 @@ def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> B
             standing = catalog.version(result.version_id)
             scratch.clear(context.session, draft)
             return replace(_result(standing), unchanged=True, why=result.why, notes=tuple(notes))
+        if isinstance(result, VerifyResult) and result.bad:
+            raise differing(result)  # it is quarantined: nobody below may get its id
         if isinstance(result, CheckResult):
             notes += [*result.findings, *result.notes]
     scratch.clear(context.session, draft)
     made = catalog.version(versions[rest[-1].id] if rest else draft_id)
     return replace(_compared(context, made, before), notes=tuple(notes))
+
+
+def differing(result: VerifyResult) -> IntegrityError:
+    """The error of a version that can't be read back as it was finalized."""
+    more = f" and {len(result.bad) - 5} more" if len(result.bad) > 5 else ""
+    return IntegrityError(
+        f"{result.project}/{result.name}@{result.version}: {len(result.bad)} of {result.files} files differ from what was "
+        f"finalized: {', '.join(result.bad[:5])}{more}",
+        paths=result.bad,
+        hint="The version is kept out of the way; run again to make a new one.",
+    )
 
 
 def _stage(context: Context, stage: Stage, versions: Mapping[str, str]) -> Result:

@@ -82,7 +82,11 @@ def tidied(context: Context, version: Version) -> Version:
     """Removes what the draft had stored on the way and the final version does not refer to. Failing costs only space."""
     catalog, objects = context.session.catalog, context.session.objects
     needed = {*context.session.manifest(version).index.objects, version.index.key if version.index else ""}
-    left = [each for each in catalog.objects_of(version.id) if each.state != "writing" and each.key not in needed]
+    left = [
+        each
+        for each in catalog.objects_of(version.id)
+        if each.state != "writing" and each.kind != "report" and each.key not in needed
+    ]
     try:
         catalog.condemn([each.key for each in left])
         objects.discard((each.store_id, each.key) for each in left)
