@@ -198,12 +198,12 @@ class _Head:
         if self.segment is not None:
             rows = self.manifest.read(self.segment, self._columns)
             self.segment = None
-        here = cut(rows, PathRange(end=bound + b"\0"))
-        if len(here) == len(rows):
+        if self.last <= bound:
             self.skip()
-        else:
-            self._rows = rows.slice(len(here))
-            self.first, _ = bounds_of(self._rows)
+            return rows
+        here = cut(rows, PathRange(end=bound + b"\0"))
+        self._rows = rows.slice(len(here))
+        self.first, _ = bounds_of(self._rows)
         return here
 
 
@@ -238,6 +238,11 @@ def _compared(old: pa.Table, new: pa.Table) -> Changes:
     """What differs between two sorted tables."""
     if not len(old) or not len(new):
         return Changes(added=new, before=old.slice(0, 0), after=new.slice(0, 0), removed=old)
+    if flat(old["path"]).equals(flat(new["path"])):
+        differs = _content_differs(old, new)
+        return Changes(
+            added=new.slice(0, 0), before=old.filter(differs), after=new.filter(differs), removed=old.slice(0, 0)
+        )
     positions = pc.index_in(flat(new["path"]), value_set=flat(old["path"]))
     before, after = old.take(pc.drop_null(positions)), new.filter(pc.is_valid(positions))
     differs = _content_differs(before, after)
