@@ -9,7 +9,7 @@ venv:         ; @$(PYTHON) scripts/venv.py
 demo: venv    ; @$(PY) -m example_flows.demo.here
 demo-prefect: venv ; @$(PY) -m example_flows.demo.prefect
 demo-airflow: venv ; @$(PY) -m example_flows.demo.airflow
-test: venv    ; @$(NOX) lint types imports texts docs tests isolated
+test: venv    ; @$(NOX) lint types imports texts docs tests e2e isolated
 lint: venv    ; @$(NOX) lint
 types: venv   ; @$(NOX) types
 imports: venv ; @$(NOX) imports

@@ -15,7 +15,6 @@ SHARED = {"venv_backend": "none"}
 #: Extras of each isolated environment beside the test tools.
 ISOLATED = {"core": "test,examples", "airflow": "airflow,test,examples", "prefect": "prefect,test,examples"}
 PACKAGES = ("dataset_tasks", "airflow_provider", "prefect_blocks", "example_flows")
-SLOW = "e2e or faults or integration"
 
 
 def tool(session: nox.Session, *command: str, **env: str) -> None:
@@ -39,7 +38,7 @@ def types(session: nox.Session) -> None:
 @nox.session(**SHARED)
 def imports(session: nox.Session) -> None:
     """The direction of imports."""
-    session.run(str(Path(sys.executable).with_name("lint-imports")), "--no-logo")
+    session.run(str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo")
 
 
 @nox.session(**SHARED)
@@ -57,20 +56,20 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(**SHARED)
 def tests(session: nox.Session) -> None:
-    """All tests that need no server of another project; arguments after -- go to pytest."""
-    tool(session, "pytest", *(session.posargs or ["-q", "-n", "2", "-m", f"not ({SLOW})"]))
+    """All tests but those with a real Airflow or Prefect; arguments after -- go to pytest."""
+    tool(session, "pytest", *(session.posargs or ["-q", "-n", "2", "-m", "not e2e"]))
 
 
 @nox.session(**SHARED)
 def coverage(session: nox.Session) -> None:
     """The same with branch coverage."""
-    tool(session, "pytest", "-q", "-n", "2", "-m", f"not ({SLOW})", "--cov", "--cov-report=term")
+    tool(session, "pytest", "-q", "-n", "2", "-m", "not e2e", "--cov", "--cov-report=term")
 
 
 @nox.session(**SHARED)
 def e2e(session: nox.Session) -> None:
     """Real Airflow and Prefect."""
-    tool(session, "pytest", "-q", "-m", "e2e", *session.posargs)
+    tool(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "e2e", *session.posargs)
 
 
 @nox.session(**SHARED)

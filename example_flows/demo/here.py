@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from dataset_tasks.cli import main as command_line
+from dataset_tasks.cli.command import Exit
 from dataset_tasks.session import open_session
 from example_flows.demo.source import EXAMPLES, SPEC, put_source_files
 from example_flows.demo.summary import console, show_copy
 
 HOME = EXAMPLES.parent / ".demo" / "home"
 PUBLISHED = "nyc/training@prod"
-#: Exit codes of `dataset-tasks run` after which there is something to show: done, nothing to do.
-FINE = (0, 3)
+#: Exit codes of `dataset-tasks run` after which there is something to show.
+FINE = (Exit.DONE, Exit.NOTHING_TO_DO)
 
 
 def main() -> int:
@@ -26,14 +26,14 @@ def main() -> int:
     with open_session(home=HOME) as session:
         before = {version.id for version in session.catalog.versions()}
 
-    command = [str(Path(sys.executable).with_name("dataset-tasks")), "run", str(SPEC)]
-    out.print(f"$ dataset-tasks run {SPEC.relative_to(EXAMPLES.parent)}", soft_wrap=True)
-    code = subprocess.run(command, env={**os.environ, "DATASET_TASKS_HOME": str(HOME)}, check=False).returncode
+    spec = str(SPEC.relative_to(Path.cwd())) if SPEC.is_relative_to(Path.cwd()) else str(SPEC)
+    out.print(f"$ dataset-tasks run {spec} --home {HOME}", soft_wrap=True)
+    code = command_line.run(["run", spec, "--home", str(HOME)])
     if code not in FINE:
         return code
 
     with open_session(home=HOME) as session:
-        made = [version for version in session.catalog.versions() if version.id not in before]
+        made = [v for v in session.catalog.versions() if v.state.is_final and v.id not in before]
         show_copy(session, out, PUBLISHED)
     where = source.relative_to(EXAMPLES.parent)
     out.print(f"Edit a file in {where} and run it again: only what depends on it is made anew.", soft_wrap=True)

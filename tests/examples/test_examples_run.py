@@ -1,4 +1,7 @@
-"""Every example runs to its end, twice where that shows something, over a thousandth of the data."""
+"""The examples run to their end, twice where that shows something, over a thousandth of the data.
+
+The DAGs are run by `tests/e2e/test_airflow_examples.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ from dataset_tasks.session import open_session
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.run import run_plan
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "example_flows"
 MONTHS = 12
 
 
@@ -69,25 +71,6 @@ def test_the_script_versions_only_what_changed(flights_source: Path, home: Path)
     assert _versions(home)["nyc/script/by_month"][-1].state is State.PUBLISHED
 
 
-@pytest.mark.airflow
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dag", "project"), [("flights_operators", "nyc/operators"), ("flights_taskflow", "nyc/taskflow")]
-)
-def test_the_dags_by_hand_run(dag: str, project: str, flights_source: Path, tmp_path: Path, home: Path) -> None:
-    airflow = {
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES / "airflow"),
-        "DATASET_TASKS_CATALOG": "embedded",
-    }
-    conf = f'{{"source": "{flights_source}"}}'
-    _python("-m", "airflow", "db", "migrate", **airflow)
-    _python("-m", "airflow", "dags", "test", dag, "--conf", conf, **airflow)
-    made = _versions(home)
-    assert made[f"{project}/by_month"][0].files == MONTHS
-    assert [read.name for read in made[f"{project}/by_month"][0].inputs] == ["raw"]
-
-
 @pytest.mark.prefect
 @pytest.mark.slow
 def test_the_flows_by_hand_run(flights_source: Path, home: Path, tmp_path: Path) -> None:
@@ -107,14 +90,3 @@ def test_the_flows_by_hand_run(flights_source: Path, home: Path, tmp_path: Path)
         assert made[f"{project}/by_month"][0].files == MONTHS
         assert [read.name for read in made[f"{project}/by_month"][0].inputs] == ["raw"]
     assert made["nyc/dataset_task/delays"][0].state is State.PUBLISHED
-
-
-@pytest.mark.airflow
-def test_airflow_finds_no_error_in_the_examples(tmp_path: Path) -> None:
-    code = (
-        "from airflow.dag_processing.dagbag import DagBag\n"
-        f"bag = DagBag({str(EXAMPLES / 'airflow')!r})\n"
-        "assert not bag.import_errors, bag.import_errors\n"
-        "assert sorted(bag.dags) == ['flights', 'flights_operators', 'flights_taskflow'], sorted(bag.dags)\n"
-    )
-    _python("-c", code, AIRFLOW_HOME=str(tmp_path / "airflow"))
