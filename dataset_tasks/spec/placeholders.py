@@ -27,8 +27,6 @@ FIXED: Final[Mapping[tuple[str, ...], str]] = {
 }
 #: Keys whose text is shown as it stands.
 LITERAL: Final = frozenset({"doc"})
-#: Keys of a transform that know its folders.
-_RUNNING: Final = frozenset({"run", "with", "env"})
 
 
 def texts(value: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -71,7 +69,7 @@ def complaint(text: str, path: Path, params: Collection[str], inputs: Collection
     names = used(text)
     if len(_OPENING.findall(text)) != len(names):
         return "a placeholder ${ is not closed by }"
-    running = path[0] == "transform" and len(path) > 1 and path[1] in _RUNNING
+    running = path[:2] == ("transform", "run")
     for name in names:
         found = _complaint_about(name, params, inputs, running=running)
         if found:
@@ -94,7 +92,7 @@ def _complaint_about(name: str, params: Collection[str], inputs: Collection[str]
         return f"no parameter {key!r}{did_you_mean(key, params) or '; declare it under params'}"
     if bare == "output" or (group == "inputs" and dot):
         if not running:
-            return f"${{{name}}} exists only inside transform: run, with, env"
+            return f"${{{name}}} exists only in the arguments of transform.run"
         if bare == "output" or key in inputs:
             return None
         return f"no input {key!r}{did_you_mean(key, inputs)}"

@@ -29,7 +29,7 @@ LATER: Final[Mapping[tuple[str, ...], str]] = {
     ("add", "connection"): "a connection of a single source",
 }
 #: Keys that a squash leaves no room for: it takes whole versions and ends in a final one.
-_NOT_WITH_SQUASH: Final = (
+NOT_WITH_SQUASH: Final = (
     "parents", "inputs", "previous", "add", "sync", "remove", "transform", "check", "upload", "partition",
 )  # fmt: skip
 _RESERVED_ALIASES: Final = frozenset({"latest", "published"})
@@ -63,8 +63,7 @@ class Rules:
         definitions = {key: self._definition(key, model) for key, model in pipeline.datasets.items()}
         for key, definition in definitions.items():
             self._dataset(definition, schedule, params)
-            if check_sources:
-                self._paths(key, definition.model)
+            self._paths(key, definition.model, check_sources=check_sources)
         self._assets(definitions)
         order = self._order(definitions)
         if self.problems:
@@ -217,7 +216,7 @@ class Rules:
                     self.places.at_key((*place, inner[0]), f"not supported yet: {what}")
 
     def _squash(self, model: schema.Dataset, path: Path) -> None:
-        for key in _NOT_WITH_SQUASH:
+        for key in NOT_WITH_SQUASH:
             if key in model.model_fields_set:
                 self.places.at_key(
                     (*path, key), f"{key} can't stand beside squash, which takes whole versions as they are"
@@ -297,15 +296,19 @@ class Rules:
             if wrong is not None:
                 self.places.at_value(("datasets", definition.key, *path), wrong)
 
-    def _paths(self, key: str, model: schema.Dataset) -> None:
+    def _paths(self, key: str, model: schema.Dataset, *, check_sources: bool) -> None:
         places: list[tuple[Path, str]] = [(("add", place, "path"), add.path) for place, add in enumerate(model.add)]
         if model.sync is not None:
             places.append((("sync", "path"), model.sync.path))
+        if model.check is not None:
+            places += [
+                (("check", "tables", place, "schema"), held.schema_) for place, held in enumerate(model.check.tables)
+            ]
         for path, text in places:
-            if "://" in text or "${" in text:
-                continue
             absolute = self.path.parent / os.path.expanduser(text)
-            if not absolute.exists():
+            if "://" in text:
+                self.places.at_value(("datasets", key, *path), "not supported yet: a source at a URL")
+            elif check_sources and "${" not in text and not absolute.exists():
                 self.places.at_value(("datasets", key, *path), f"there is no {text!r} in {self.path.parent}")
 
     # --- all datasets -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dataset_tasks.errors import DatasetError, IntegrityError, InvalidArgumentError
+from dataset_tasks.errors import DatasetError, InvalidArgumentError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.requests import Publish, Result, VerifyResult
 from dataset_tasks.progress import Progress
@@ -200,7 +200,7 @@ class Runner:
                 origin=self._origin(step),
                 progress=progress,
             )
-            _must_be_good(step, result)
+            _must_be_good(result)
             return result
 
         tries.worker = Worker(step.id, work, self.progress, self.endings, self.clock.now)
@@ -355,15 +355,11 @@ class Runner:
                 self._done(step, ended.result, self.tries[step.id].seconds + ended.seconds)
 
 
-def _must_be_good(step: Step, result: Result) -> None:
+def _must_be_good(result: Result) -> None:
     if isinstance(result, VerifyResult) and result.bad:
-        shown = ", ".join(result.bad[:5]) + (f" and {len(result.bad) - 5} more" if len(result.bad) > 5 else "")
-        raise IntegrityError(
-            f"{step.id}: {len(result.bad)} files of {result.project}/{result.name}@{result.version} differ from what was "
-            f"finalized: {shown}",
-            paths=result.bad,
-            hint="The version is kept out of the way; run again to make a new one.",
-        )
+        from dataset_tasks.ops.build import differing  # pulls in pyarrow
+
+        raise differing(result)
 
 
 def _may_retry(error: BaseException) -> bool:

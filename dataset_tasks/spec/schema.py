@@ -98,7 +98,7 @@ class Defaults(Part):
 class Add(Part):
     """Files to add."""
 
-    path: str = Field(description="File or folder, relative to the spec, or a URL.")
+    path: str = Field(description="File or folder, relative to the spec.")
     wildcard: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
     exclude: OneOrMany | None = Field(default=None, description="Not the files that match one of these.")
     local_base_folder: str | None = Field(default=None, description="Paths in the version are relative to this folder.")
@@ -113,7 +113,7 @@ class Add(Part):
 class Sync(Part):
     """The folder that the version, or its part under `dataset_path`, is made equal to."""
 
-    path: str = Field(description="Folder, relative to the spec, or a URL.")
+    path: str = Field(description="Folder, relative to the spec.")
     dataset_path: str | None = Field(
         default=None, description="Folder in the version that mirrors it; all of the version."
     )

@@ -173,14 +173,17 @@ DATASETS = {
     "external": ("  b: {external: [{url: s3://a/b}]}\n", "5:7: datasets.b.external: not supported yet: links to external files"),
     "keep": ("  b: {previous: true, keep: {last: 8}}\n", "5:23: datasets.b.keep: not supported yet: retention"),
     "approval": ("  b: {previous: true, publish: {approval: {timeout: 1d}}}\n", "5:33: datasets.b.publish.approval: not supported yet: approval"),
-    "connection of a source": ("  b: {add: [{path: s3://a/b, connection: lake}]}\n", "5:30: datasets.b.add[0].connection: not supported yet: a connection of a single source"),
+    "connection of a source": ("  b: {add: [{path: ., connection: lake}]}\n", "5:23: datasets.b.add[0].connection: not supported yet: a connection of a single source"),
+    "a source at a URL": ("  b: {sync: {path: s3://a/b}}\n", "5:20: datasets.b.sync.path: not supported yet: a source at a URL"),
+    "no table schema": ('  b: {previous: true, check: {tables: [{files: "*", schema: no.yaml}]}}\n', "datasets.b.check.tables[0].schema: there is no 'no.yaml' in "),
     # --- placeholders
     "unknown param": ("  b: {transform: {call: 'm:f', with: {x: '${params.lat}'}}}\n", "5:42: datasets.b.transform.with.x: no parameter 'lat'; declare it under params"),
     "unknown placeholder": ("  b: {transform: {run: [x, '${HOME}']}}\n", "datasets.b.transform.run[1]: unknown placeholder ${HOME}; environment variables are passed on with transform.env_from"),
     "nearly a placeholder": ("  b: {transform: {run: [x, '${run.dat}']}}\n", "unknown placeholder ${run.dat}; did you mean 'run.date'?"),
     "open placeholder": ("  b: {previous: true, description: 'a ${run.id'}\n", "a placeholder ${ is not closed by }"),
     "format of a param": ("  b: {previous: true, description: '${run.id:%Y}'}\n", "only run.date, run.interval_start and run.interval_end take a format"),
-    "output outside": ("  b: {previous: true, description: '${output}'}\n", "${output} exists only inside transform: run, with, env"),
+    "output outside": ("  b: {previous: true, description: '${output}'}\n", "${output} exists only in the arguments of transform.run"),
+    "folder in an argument": ("  b: {inputs: [x/y], transform: {call: 'm:f', with: {a: '${inputs.y}'}}}\n", "${inputs.y} exists only in the arguments of transform.run"),
     "unknown input": ("  b: {inputs: [x/y], transform: {run: [a, '${inputs.z}']}}\n", "no input 'z'"),
     "code by placeholder": ("  b: {transform: {call: '${run.id}:f'}}\n", "placeholders are not read here: code is named, not computed"),
     "name by placeholder": ("  b: {previous: true, name: '${run.id}'}\n", "placeholders are not read here: the asset of a dataset has one name"),
@@ -206,7 +209,7 @@ def test_what_is_wrong_with_a_dataset_is_told_once_where_it_stands(problems):
 def test_a_window_after_another_dataset_is_refused(problems):
     found = problems(
         "version: 1\nname: x\nproject: p\nschedule: {after: nyc/weather}\ndatasets:\n"
-        "  b: {add: [{path: 's3://a/${run.date}'}]}\n",
+        "  b: {add: [{path: 'a/${run.date}'}]}\n",
         whole=True,
     )
 
@@ -279,8 +282,8 @@ def test_local_sources_are_not_looked_for_when_told_so(write):
     assert load_spec(path, check_sources=False).definitions[0].key == "b"
 
 
-def test_urls_and_paths_with_placeholders_are_not_looked_for(write):
-    load_spec(write("  b: {add: [{path: s3://a/b}, {path: 'data/${run.id}'}]}\n"))
+def test_paths_with_placeholders_are_not_looked_for(write):
+    load_spec(write("  b: {add: [{path: 'data/${run.id}'}]}\n"))
 
 
 def test_a_file_that_is_not_there_is_a_problem_of_the_spec(tmp_path):
