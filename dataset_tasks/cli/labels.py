@@ -23,18 +23,16 @@ Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="A name such as prod
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
-    tag = typer.Typer(help="Add tags to a version, or remove them.", no_args_is_help=True)
+    tag = typer.Typer(help="Add tags to a version, or remove them.")
     command(tag, "add", panel=PANEL)(tag_add)
     command(tag, "remove", panel=PANEL)(tag_remove)
     app.add_typer(tag, name="tag", rich_help_panel=PANEL)
-    alias = typer.Typer(
-        help="Names that point at one version of a dataset, and can be moved back.", no_args_is_help=True
-    )
+    alias = typer.Typer(help="Names that point at one version of a dataset, and can be moved back.")
     command(alias, "set", panel=PANEL)(alias_set)
     command(alias, "list", panel=PANEL)(alias_list)
     command(alias, "rollback", panel=PANEL)(alias_rollback)
     app.add_typer(alias, name="alias", rich_help_panel=PANEL)
-    catalog = typer.Typer(help="Make a catalog, or show where it is.", no_args_is_help=True)
+    catalog = typer.Typer(help="Make a catalog, or show where it is.")
     command(catalog, "init", panel=PANEL)(catalog_init)
     command(catalog, "show", panel=PANEL)(catalog_show)
     app.add_typer(catalog, name="catalog", rich_help_panel=PANEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -26,7 +27,6 @@ def app() -> typer.Typer:
         name="dataset-tasks",
         help="Versioned datasets: make, read, compare and publish versions; run lineage specs.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use or bad spec, 3 nothing to do, 4 waits for an answer.",
-        no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,10 +88,11 @@ def _wrong_use(error: Exception, arguments: Sequence[str]) -> int:
     """Says what is wrong with the call and where its help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "dataset-tasks"
-    if not arguments or type(error).__name__ == "NoArgsIsHelpError":
-        print(context.get_help() if context is not None else error, file=sys.stderr)
-        return Exit.WRONG_USE
     message = error.format_message()  # type: ignore[attr-defined]  # every click exception has it
+    if context is not None and message == "Missing command.":
+        with contextlib.redirect_stdout(sys.stderr):  # with rich, asking for help prints it
+            print(context.get_help().rstrip())
+        return Exit.WRONG_USE
     problem = InvalidArgumentError(message, hint=f"See `{path} --help`.", kind="usage")
     with (out := Output(as_json="--json" in arguments)).guarded():
         tell(out, problem, debug=False)
