@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,7 @@ from dataset_tasks.manifest.columns import (
     PLACEMENT_SCHEMA,
     SCHEMA,
     STORAGE_COLUMNS,
+    binaries,
     bounds_of,
     conform,
     entry_problem,
@@ -24,14 +26,17 @@ from dataset_tasks.manifest.columns import (
     quoted,
 )
 from dataset_tasks.manifest.reading import BATCH_ROWS, Manifest, cut
-from dataset_tasks.manifest.segments import PathRange
+from dataset_tasks.manifest.segments import PathRange, Segment
 from dataset_tasks.model import ObjectRef
+
+Removal: TypeAlias = bytes | PathRange
+"""One path, or all paths of a range."""
 
 
 def apply(
     base: Manifest,
     upserts: Iterable[pa.Table] = (),
-    removals: Iterable[bytes | PathRange] = (),
+    removals: Iterable[Removal] = (),
     *,
     new_key: Callable[[], str],
     store_id: str,
@@ -159,7 +164,7 @@ class _Overlay:
             removals = self._removals.between(segment.first, segment.last)
             if not changed and not removals:
                 yield Whole(segment, self._base)
-            elif not changed and removals[0].covers(segment.first, segment.last):
+            elif not changed and _covers(removals[0], segment):
                 self.removed += segment.count
             elif not changed:
                 kept = self._kept(Whole(segment, self._base).rows(), removals)
@@ -175,7 +180,7 @@ class _Overlay:
                 self.added += len(table)
                 yield table
 
-    def _merged(self, old: pa.Table, removals: list[PathRange], bound: bytes | None) -> Iterator[pa.Table]:
+    def _merged(self, old: pa.Table, removals: Sequence[Removal], bound: bytes | None) -> Iterator[pa.Table]:
         for new in self._upserts.below(bound):
             until = PathRange(end=bounds_of(new)[1] + b"\0")
             here = cut(old, until)
@@ -189,15 +194,22 @@ class _Overlay:
         if len(rest):
             yield rest
 
-    def _kept(self, table: pa.Table, removals: list[PathRange]) -> pa.Table:
-        parts = []
-        start = 0
+    def _kept(self, table: pa.Table, removals: Sequence[Removal]) -> pa.Table:
+        count = len(table)
+        paths = [removal for removal in removals if isinstance(removal, bytes)]
+        if paths:
+            table = table.filter(pc.invert(pc.is_in(flat(table["path"]), value_set=binaries(paths))))
         for removal in removals:
-            stop = start + lower_bound(table["path"].slice(start), removal.start)
-            parts.append(table.slice(start, stop - start))
-            start = len(table) if removal.end is None else stop + lower_bound(table["path"].slice(stop), removal.end)
-            self.removed += start - stop
-        return pa.concat_tables([*parts, table.slice(start)])
+            if isinstance(removal, PathRange):
+                inside = cut(table, removal)
+                before = lower_bound(table["path"], removal.start)
+                table = pa.concat_tables([table.slice(0, before), table.slice(before + len(inside))])
+        self.removed += count - len(table)
+        return table
+
+
+def _covers(removal: Removal, segment: Segment) -> bool:
+    return isinstance(removal, PathRange) and removal.covers(segment.first, segment.last)
 
 
 def merged_rows(kept: pa.Table, new: pa.Table) -> pa.Table:
@@ -281,26 +293,33 @@ def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 class _Removals:
-    """Ranges to remove, sorted and not overlapping."""
+    """Paths and ranges to remove, sorted and not overlapping; there may be a million of them."""
 
-    def __init__(self, removals: Iterable[bytes | PathRange]) -> None:
-        self._ranges = [PathRange.only(item) if isinstance(item, bytes) else item for item in removals]
-        before: bytes | None = b""
-        for span in self._ranges:
-            if before is None or span.start < before or (span.end is not None and span.end <= span.start):
+    def __init__(self, removals: Iterable[Removal]) -> None:
+        self._sorted = list(removals)
+        free = b""
+        for removal in self._sorted:
+            start, end = _start(removal), _end(removal)
+            if start < free or end <= start:
                 raise InvalidArgumentError(
-                    f"the removal from {quoted(span.start)} overlaps the one before, is empty or not in order",
+                    f"the removal from {quoted(start)} overlaps the one before, is empty or not in order",
                     hint="Give paths and ranges sorted by their bytes, none twice.",
                 )
-            before = span.end
+            free = end
 
-    def between(self, first: bytes, last: bytes) -> list[PathRange]:
-        """The removals that may hit something from `first` to `last`, both included."""
-        start = bisect_right(self._ranges, first, key=_end_key)
-        stop = bisect_right(self._ranges, last, key=lambda span: span.start)
-        return self._ranges[start:stop]
+    def between(self, first: bytes, last: bytes) -> Sequence[Removal]:
+        """Those that may hit something from `first` to `last`, both included."""
+        start = bisect_right(self._sorted, first, key=_end)
+        stop = bisect_right(self._sorted, last, key=_start)
+        return self._sorted[start:stop]
 
 
-def _end_key(span: PathRange) -> bytes:
+def _start(removal: Removal) -> bytes:
+    return removal if isinstance(removal, bytes) else removal.start
+
+
+def _end(removal: Removal) -> bytes:
+    if isinstance(removal, bytes):
+        return removal + b"\0"
     # No UTF-8 text has the byte 0xff, so this lies behind every path.
-    return b"\xff" if span.end is None else span.end
+    return b"\xff" if removal.end is None else removal.end

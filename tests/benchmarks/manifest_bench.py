@@ -152,6 +152,12 @@ def child(count: int, shelf: Shelf) -> Callable[[], Built]:
     return lambda: apply(shelf.open("build"), [scattered(count, 5)], **where(shelf))
 
 
+def remove_half(count: int, shelf: Shelf) -> Callable[[], Built]:
+    """Every second path, one by one."""
+    paths = [path_of(number) for number in range(0, count, 2)]
+    return lambda: apply(shelf.open("build"), removals=paths, **where(shelf))
+
+
 def descendants(count: int, shelf: Shelf) -> Callable[[], Built]:
     """The last of 30 versions, each with 100 scattered changes; its index refers to 31 packs, mostly dead."""
 
@@ -235,6 +241,7 @@ CASES: dict[str, Callable[[int, Shelf], Callable[[], Built | None]]] = {
         diff_all,
         pending,
         upload,
+        remove_half,
         descendants,
         read_descendant,
     )
@@ -248,6 +255,7 @@ NEEDS = {
     "merge_mixed": ["build", "half_mixed"],
     "diff_all": ["build", "half_mixed"],
     "upload": ["pending"],
+    "remove_half": ["build"],
     "descendants": ["build"],
     "read_descendant": ["descendants"],
 }
