@@ -22,7 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dataset_tasks.cache import Cache, TreeKey
-
 from dataset_tasks.chunks import ChunkWriter
 from dataset_tasks.copies import extract
 from dataset_tasks.manifest import columns
@@ -31,7 +30,27 @@ from dataset_tasks.store import open_store
 from dataset_tasks.store.base import Store
 
 Files = list[tuple[str, int]]
-WORDS = "the a of data set file row column label image model train test merge list store flow version hash".split()
+WORDS = [
+    "the",
+    "a",
+    "of",
+    "data",
+    "set",
+    "file",
+    "row",
+    "column",
+    "label",
+    "image",
+    "model",
+    "train",
+    "test",
+    "merge",
+    "list",
+    "store",
+    "flow",
+    "version",
+    "hash",
+]
 
 
 def make_small(folder: Path) -> Files:

@@ -262,7 +262,14 @@ def folder_removed(tree: Path) -> None:
 def link_in_its_place(tree: Path) -> None:
     change(tree / "a.txt", None)
     tree.chmod(0o755)
-    (tree / "a.txt").symlink_to("/etc/passwd")
+    (tree / "a.txt").symlink_to("x" * len(FILES[b"a.txt"]))  # so that its size is right
+    tree.chmod(0o555)
+
+
+def fifo_in_its_place(tree: Path) -> None:
+    change(tree / "empty", None)
+    tree.chmod(0o755)
+    os.mkfifo(tree / "empty")
     tree.chmod(0o555)
 
 
@@ -284,6 +291,7 @@ def folder_in_its_place(tree: Path) -> None:
         truncated,
         folder_removed,
         link_in_its_place,
+        fifo_in_its_place,
         folder_in_its_place,
     ],
 )
