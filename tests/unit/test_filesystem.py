@@ -138,6 +138,26 @@ def test_links_in_a_tree_are_removed_not_followed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
+def test_a_folder_that_is_moved_while_it_is_removed_leads_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t/a/b").mkdir(parents=True)
+    (tmp_path / "t/a/b/file").write_bytes(b"x")
+    (tmp_path / "elsewhere/b").mkdir(parents=True)
+    (tmp_path / "elsewhere/b").rmdir()
+    unlink = os.unlink
+
+    def move_first(name: str, *, dir_fd: int) -> None:
+        (tmp_path / "t/a/b").rename(tmp_path / "elsewhere/b")
+        (tmp_path / "elsewhere/empty").mkdir()
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", move_first)
+    with pytest.raises(OSError, match="somebody moved"):
+        remove_tree(tmp_path / "t")
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["b", "empty"]
+
+
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_what_is_no_folder_is_not_removed(tmp_path: Path, kind: str) -> None:
     tree(tmp_path / "kept")
