@@ -195,6 +195,7 @@ def test_a_read_only_tree_is_removed_by_its_owner_who_is_not_root() -> None:
         for path in [top, *top.rglob("*")]:
             os.chown(path, 65534, 65534)
             path.chmod(0o555 if path.is_dir() else 0o444)
+        (top / "b").chmod(0)
         os.chown(folder, 65534, 65534)
         code = (
             "import os, sys; from dataset_tasks.filesystem import remove_tree; "
