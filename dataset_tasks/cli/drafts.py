@@ -70,7 +70,7 @@ def create(
 
 def add(
     cli: Cli,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder or an object-store URL.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file or a folder.")],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,
@@ -112,7 +112,7 @@ def add(
 
 def sync(
     cli: Cli,
-    path: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder or object-store URL to mirror.")],
+    path: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to mirror.")],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,
