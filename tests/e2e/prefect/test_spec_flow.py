@@ -237,7 +237,7 @@ def test_a_run_without_a_window_makes_nothing_where_the_spec_asks_for_its_date(
     api: Api, spec: Path, catalog: DatasetCatalog, home: Path
 ) -> None:
     text = spec.read_text().replace("datasets:", 'schedule: {cron: "0 6 * * *", start: "2026-01-01"}\ndatasets:')
-    spec.write_text(text.replace("  flat:", '  dated: {add: [{path: data}], metadata: {day: "${run.date}"}}\n  flat:'))
+    spec.write_text(text.replace("  flat:", '  dated: {parents: [raw], metadata: {day: "${run.date}"}}\n  flat:'))
     with pytest.raises(InvalidArgumentError, match="this run stands for no window"):
         flow_from_spec(spec, catalog=catalog)()
     assert not home.exists()

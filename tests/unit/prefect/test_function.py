@@ -12,7 +12,7 @@ import pytest
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Input
 from dataset_tasks.ops.requests import Build, Publish
-from prefect_blocks import dataset_task
+from prefect_blocks import dataset_task, reports
 from tests.unit.prefect.conftest import CATALOG, FLOW_RUN, VERSION, FakeSession, InTask
 
 RESULT = {"version_id": VERSION, "catalog_id": CATALOG, "project": "crm", "name": "orders", "version": "1.0.0"}
@@ -83,6 +83,21 @@ def test_a_task_is_unchanged_only_when_publishing_had_nothing_to_do_either(
     session.answers |= {"build": {"unchanged": True}, "publish": {"unchanged": published_before}}
     given: Any = published.fn(**NONE)
     assert getattr(given, "name", None) == state
+
+
+def test_only_a_version_that_was_made_is_shown(
+    session: FakeSession, in_task: InTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataset_task("crm/features", publish=True)
+    def published(inputs: Mapping[str, Path], output: Path) -> None: ...
+
+    shown: list[object] = []
+    for unchanged in (True, False):
+        session.answers["build"] = {"unchanged": unchanged}
+        with in_task():
+            monkeypatch.setattr(reports, "show_version", lambda *given, **_: shown.append(given))
+            published.fn(**NONE)
+    assert len(shown) == 1
 
 
 def test_functions_that_can_not_be_one_are_refused_where_they_are_written() -> None:
