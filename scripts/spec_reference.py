@@ -55,7 +55,7 @@ def _default(spec: dict[str, Any]) -> str:  # Any: JSON Schema
 
 def _kind(spec: dict[str, Any], definitions: dict[str, Any]) -> str:  # Any: JSON Schema
     if "anyOf" in spec or "oneOf" in spec:
-        kinds = [_kind(one, definitions) for one in spec.get("anyOf", spec.get("oneOf"))]
+        kinds = [_kind(one, definitions) for one in spec.get("anyOf") or spec["oneOf"]]
         return " or ".join(dict.fromkeys(kind for kind in kinds if kind))
     if "enum" in spec:
         return " or ".join(f"`{one}`" for one in spec["enum"])
