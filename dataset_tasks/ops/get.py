@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dataset_tasks.mutable import write_folder
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import GetCopy, GetCopyResult
 from dataset_tasks.paths import DatasetPattern
+from dataset_tasks.session import Session
 
 _EVERYTHING = b"", None
 
@@ -39,7 +41,6 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     files, size = wanted.totals()
     with context.progress.task(f"{version.dataset}: copy", files=files, bytes=size) as task:
         if request.target is not None:
-            settings = context.session.settings
             write_folder(
                 request.target,
                 lambda folder: extract(
@@ -50,9 +51,9 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
                     task=task,
                 ),
                 overwrite=request.overwrite,
-                keep_off=(settings.cache_dir,),
+                keep_off=_ours(context.session),
             )
-            place = Path(request.target).expanduser().absolute()
+            place = Path(os.path.expanduser(request.target)).absolute()
         else:
             place = context.session.cache.get(
                 TreeKey(version.catalog_id, version.id, wanted.part_name()),
@@ -70,6 +71,12 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
 def read_only_copy(context: Context, ref: str, *, files: Sequence[str] = ()) -> Path:
     """The shared copy of a version, or of the files that patterns name: held until this process ends."""
     return Path(run(context, GetCopy(ref=ref, files=tuple(files))).folder)
+
+
+def _ours(session: Session) -> list[Path]:
+    """Folders of ours that no copy may go into or replace: the cache, the home, and stores that are folders."""
+    stores = [url for url in session.catalog.stores().values() if "://" not in url]
+    return [session.settings.cache_dir, session.settings.home, *map(Path, stores)]
 
 
 def _relatives(version: Version, request: GetCopy) -> list[TreeKey]:

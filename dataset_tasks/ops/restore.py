@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from dataset_tasks.chunks import ChunkWriter
 from dataset_tasks.manifest import Built, Entry, Manifest, apply, entries
-from dataset_tasks.members import Member, member_pieces
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context
@@ -107,7 +106,7 @@ class _Copier:
     def _moved(self, entry: Entry) -> Entry:
         writer = self._open(entry.size)
         chunk = self._context.session.objects.ranges(self._source.index.objects[entry.chunk or ""])
-        member: Member = writer.add(_Pieces(member_pieces(chunk, member_of(entry))), entry.path, entry.size, entry.hash)
+        member = writer.add_member(chunk, member_of(entry))
         return Entry(
             path=entry.path,
             kind=entry.kind,
@@ -134,24 +133,6 @@ class _Copier:
             sink = objects.writer(self._version.store_id, self._key)
             self._sink, self._writer = sink, ChunkWriter(sink)
         return self._writer
-
-
-class _Pieces:
-    """Pieces as something to read from."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes, none at the end."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = piece
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
 
 
 def _is_in(entry: Entry, owners: Collection[str] | None) -> bool:

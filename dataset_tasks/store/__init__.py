@@ -8,9 +8,14 @@ from pathlib import Path
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.store.base import Leftover, ObjectReader, Store, Writer
 
-__all__ = ["Leftover", "ObjectReader", "Store", "Writer", "open_store"]
+__all__ = ["Leftover", "ObjectReader", "Store", "Writer", "is_url", "open_store"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def is_url(text: str) -> bool:
+    """Whether the text is a URL, not the path of a folder."""
+    return _SCHEME.match(text) is not None
 
 
 def open_store(url: str | Path) -> Store:
@@ -34,8 +39,12 @@ def open_store(url: str | Path) -> Store:
         )
     if scheme == "file":
         return _open_folder(_path_of_file_url(text))
+    if scheme == "s3":
+        from dataset_tasks.store.s3 import S3Store  # boto3: only for those who use it
+
+        return S3Store(text)
     raise InvalidArgumentError(
-        f"there is no store for {scheme}:// URLs", hint="Give a folder, such as `/data/store` or `file:///data/store`."
+        f"there is no store for {scheme}:// URLs", hint="Give a folder, such as `/data/store`, or `s3://bucket/prefix`."
     )
 
 

@@ -62,7 +62,7 @@ class LocalStore(Store):
     def __init__(self, root: str | Path) -> None:
         if not str(root) or "\0" in str(root):
             raise InvalidArgumentError(f"{str(root)!r} can't be the folder of a store", hint="Give a path.")
-        self.root = Path(os.path.abspath(Path(root).expanduser()))
+        self.root = Path(os.path.abspath(os.path.expanduser(root)))
         self.url = self.root.as_uri()
 
     def __repr__(self) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -26,11 +29,40 @@ BAD_KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The endpoint of a moto server, with a bucket called `lake`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="lake")
+        yield endpoint
+        server.stop()
+
+
+_prefixes = count()
+
+
+@pytest.fixture(params=["local", "memory", "moto"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    def s3() -> Store:
+        from dataset_tasks.store import s3
+
+        monkeypatch.setattr(s3, "PART_BYTES", 5 << 20)
+        endpoint = request.getfixturevalue("moto")
+        return open_store(f"s3://lake/t{next(_prefixes)}/pré%20fix?endpoint={quote(endpoint, safe='')}&style=path")
+
     kinds: dict[str, Callable[[], Store]] = {
         "local": lambda: open_store(tmp_path / "a folder" / "störe"),
         "memory": MemoryStore,
+        "moto": s3,
     }
     return kinds[request.param]()
 
@@ -208,11 +240,15 @@ def test_list_gives_keys_by_prefix_sorted_with_sizes(store: Store) -> None:
 
 
 def test_what_is_being_written_is_a_leftover_that_can_be_discarded(store: Store) -> None:
-    writer = store.create(KEY)
-    writer.write(b"12345")
-    other = store.create("other/x")
+    part = bytes(5 << 20)  # less than a part never reaches an object store before it is committed
+    writer, other = store.create(KEY), store.create("other/x")
+    for each in (writer, other):
+        each.write(part)
+    settled = time.monotonic() + 20
+    while [left.size for left in store.leftovers("0f0f/chunks/")] != [len(part)] and time.monotonic() < settled:
+        pass  # parts are sent by threads
     (found,) = store.leftovers("0f0f/chunks/")
-    assert (found.key, found.size) == (KEY, 5)
+    assert (found.key, found.size) == (KEY, len(part))
     assert found.modified > 0
     assert len(list(store.leftovers())) == 2
     assert list(store.list()) == []
