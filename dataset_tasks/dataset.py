@@ -9,7 +9,7 @@ from typing import Any
 from dataset_tasks import lookup
 from dataset_tasks.current import current_task_key
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.handle.base import VersionArg, default_session, ids_of
+from dataset_tasks.handle.base import VersionArg, default_session, id_of, ids_of, texts_of
 from dataset_tasks.handle.changing import Changing
 from dataset_tasks.handle.labels import Labels
 from dataset_tasks.handle.reading import Reading
@@ -34,12 +34,12 @@ class Dataset(Changing, Reading, Labels):
     @classmethod
     def create(
         cls,
-        dataset_name: str | None = None,
+        dataset_name: str,
         dataset_project: str | None = None,
-        parent_datasets: Sequence[VersionArg] | None = None,
+        parent_datasets: VersionArg | Sequence[VersionArg] | None = None,
         use_current_task: bool = False,
         *,
-        dataset_tags: Sequence[str] | None = None,
+        dataset_tags: str | Sequence[str] | None = None,
         dataset_version: str | None = None,
         output_uri: str | None = None,
         description: str | None = None,
@@ -68,11 +68,11 @@ class Dataset(Changing, Reading, Labels):
         key = current_task_key(f"{dataset_project or ''}/{dataset_name}") if use_current_task else None
         result = where.run(
             r.Create(
-                name=dataset_name or "",
+                name=dataset_name,
                 project=dataset_project,
                 parents=tuple(ids_of(parent_datasets or ())),
                 version=dataset_version,
-                tags=tuple(dataset_tags or ()),
+                tags=texts_of(dataset_tags) or (),
                 description=description or "",
                 store=output_uri,
             ),
@@ -84,7 +84,7 @@ class Dataset(Changing, Reading, Labels):
     def squash(
         cls,
         dataset_name: str,
-        dataset_ids: Sequence[VersionArg] | None = None,
+        dataset_ids: VersionArg | Sequence[VersionArg] | None = None,
         dataset_project_name_pairs: Sequence[tuple[str, str]] | None = None,
         output_url: str | None = None,
         *,
@@ -123,7 +123,7 @@ class Dataset(Changing, Reading, Labels):
         dataset_id: str | None = None,
         dataset_project: str | None = None,
         dataset_name: str | None = None,
-        dataset_tags: Sequence[str] | None = None,
+        dataset_tags: str | Sequence[str] | None = None,
         only_completed: bool = False,
         only_published: bool = False,
         *,
@@ -154,7 +154,7 @@ class Dataset(Changing, Reading, Labels):
             version_id=dataset_id,
             project=dataset_project,
             name=dataset_name,
-            tags=tuple(dataset_tags or ()),
+            tags=texts_of(dataset_tags) or (),
             only_completed=only_completed,
             only_published=only_published,
             version=dataset_version,
@@ -167,8 +167,8 @@ class Dataset(Changing, Reading, Labels):
         cls,
         dataset_project: str | None = None,
         partial_name: str | None = None,
-        tags: Sequence[str] | None = None,
-        ids: Sequence[str] | None = None,
+        tags: str | Sequence[str] | None = None,
+        ids: VersionArg | Sequence[VersionArg] | None = None,
         only_completed: bool = True,
         *,
         session: Session | None = None,
@@ -187,8 +187,8 @@ class Dataset(Changing, Reading, Labels):
         found = where.catalog.versions(
             project=dataset_project,
             partial_name=partial_name,
-            tags=tuple(tags or ()),
-            ids=ids,
+            tags=texts_of(tags) or (),
+            ids=None if ids is None else ids_of(ids),
             states=(State.COMPLETED, State.PUBLISHED) if only_completed else None,
         )
         return [lookup.described(version) for version in found]
@@ -222,7 +222,7 @@ class Dataset(Changing, Reading, Labels):
         where.run(r.Delete(ref=found.id, force=force))
 
     @classmethod
-    def set_alias(cls, name: str, dataset_id: str, *, session: Session | None = None) -> None:
+    def set_alias(cls, name: str, dataset_id: VersionArg, *, session: Session | None = None) -> None:
         """Points an alias of the version's dataset at it."""
         where = session or default_session()
-        where.set_alias(where.catalog.version(dataset_id), name)
+        where.set_alias(where.catalog.version(id_of(dataset_id)), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FRAME = "dataset-tasks/frame"
+_LOOK = "See what there is with `Dataset.list_datasets()`."
 
 
 def find(
@@ -55,15 +57,19 @@ def find(
     if version is not None:
         found = [each for each in found if each.version == version] or _aliased(catalog, found, version)
     if not found:
-        asked = {
-            "id": version_id, "project": project, "name": name, "tags": list(tags) or None, "version": version,
-            "as of": as_of, "only completed": only_completed or None, "only published": only_published or None,
-        }  # fmt: skip
-        shown = ", ".join(f"{what} {value!r}" for what, value in asked.items() if value is not None)
-        raise NotFoundError(f"no version with {shown}", hint="See what there is with `Dataset.list_datasets()`.")
+        asked = _nothing(
+            id=version_id, project=project, name=name, tags=list(tags) or None, version=version,
+            as_of=as_of, only_completed=only_completed or None, only_published=only_published or None,
+        )  # fmt: skip
+        raise NotFoundError(asked, hint=_LOOK)
     if name is None:
         return found[-1]
     return max(found, key=lambda each: (versioning.sort_key(each.version), each.sequence))
+
+
+def _nothing(**asked: object) -> str:
+    shown = ", ".join(f"{what} {value!r}" for what, value in asked.items() if value is not None)
+    return f"no version with {shown}"
 
 
 def _states(*, only_completed: bool, only_published: bool, by_id: bool) -> tuple[State, ...] | None:
@@ -89,13 +95,13 @@ def only_one(
         InvalidArgumentError: Several answer, or no id and no name is given; they are listed.
         NotFoundError: Nothing answers.
     """
-    if version_id is not None:
+    if version_id is not None or (project is None and name is None):
         return find(catalog, version_id=version_id, project=project, name=name)
     found = catalog.versions(project=project, name=name)
     if name is not None and len(found) == 1:
         return found[0]
-    if name is not None and not found:
-        return find(catalog, project=project, name=name)
+    if not found:
+        raise NotFoundError(_nothing(project=project, name=name), hint=_LOOK)
     listed = "".join(f"\n- {each.label} {each.id} ({each.state})" for each in found)
     raise InvalidArgumentError(
         f"{len(found)} versions answer to project {project!r}, name {name!r}:{listed}", hint="Give the id of one."
@@ -119,13 +125,22 @@ def described(version: Version) -> dict[str, Any]:  # Any: a mix of texts, numbe
 
 
 def to_metadata(value: JsonValue | pd.DataFrame) -> JsonValue:
-    """Metadata as JSON; a pandas frame becomes an object that `from_metadata` makes a frame of again."""
+    """Metadata as JSON; a pandas frame becomes an object that `from_metadata` makes a frame of again.
+
+    Raises:
+        InvalidArgumentError: It holds something that JSON can't.
+    """
     if "pandas" in sys.modules:  # else nobody can hold a frame, and pandas need not be loaded
         import pandas as pd
 
         if isinstance(value, pd.DataFrame):
             return {"format": _FRAME, "table": value.to_json(orient="table", index=False)}
-    return cast("JsonValue", value)
+    try:
+        return cast("JsonValue", json.loads(json.dumps(value, allow_nan=False)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(
+            f"the metadata is not JSON: {error}", hint="Give texts, finite numbers, lists, dicts or a pandas frame."
+        ) from error
 
 
 def from_metadata(value: JsonValue) -> Any:  # Any: whatever was kept

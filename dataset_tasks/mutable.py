@@ -44,7 +44,9 @@ def write_folder(
         StorageError: The disk is full or fails.
         DatasetError: Whatever `fill` raises; the target is as it was.
     """
-    place = Path(os.path.abspath(Path(target).expanduser()))  # not resolved: a link is to be seen as one
+    if "\0" in os.fspath(target):
+        raise TargetError(f"{shown(target)} holds a NUL byte", hint="Give the path of a folder.")
+    place = Path(os.path.abspath(os.path.expanduser(target)))  # not resolved: a link is to be seen as one
     holds_something = _check(place, overwrite, keep_off)
     temporary = place.with_name(temporary_name(place.name))
     try:

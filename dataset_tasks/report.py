@@ -158,7 +158,13 @@ class Logger:
             )
         version = self._session.catalog.version(self._version_id)
         (ref,) = self._session.objects.put_all(version.id, version.store_id, [(new_key("report"), data)])
-        value: JsonValue = {"store_id": ref.store_id, "key": ref.key, "size": ref.size, "sha256": ref.sha256, "name": path.name}
+        value: JsonValue = {
+            "store_id": ref.store_id,
+            "key": ref.key,
+            "size": ref.size,
+            "sha256": ref.sha256,
+            "name": path.name,
+        }
         self._keep(kind, title, series, iteration, value, objects=(ref.key,))
 
     def _keep(

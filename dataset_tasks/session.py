@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 from dataset_tasks import journal
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock, Record
-from dataset_tasks.errors import ConflictError, InvalidArgumentError
+from dataset_tasks.errors import ConflictError
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.objects import Objects, Ranges
 from dataset_tasks.progress import SILENT, Progress
 from dataset_tasks.settings import Settings
-from dataset_tasks.store import Store, open_store
+from dataset_tasks.store import Store, is_url, open_store
 
 if TYPE_CHECKING:
     from dataset_tasks.cache import Cache
@@ -112,15 +112,10 @@ class Session:
         Raises:
             InvalidArgumentError: The URL holds credentials, or no store can be at it.
         """
-        shown = url or self.settings.store_url
-        if "://" not in shown:
-            shown = str(Path(shown).expanduser().absolute())
-        elif "@" in shown.partition("://")[2].partition("/")[0]:
-            raise InvalidArgumentError(
-                "the store URL holds credentials",
-                hint="Put them in the environment, an Airflow connection or a Prefect block, not in the URL.",
-            )
-        return self.catalog.store_id(shown.rstrip("/") or "/")
+        given = url or self.settings.store_url
+        place = given if is_url(given) else str(Path(os.path.expanduser(given)).absolute())
+        self._open_stores(place)  # refuses what is no store, before anything is written down
+        return self.catalog.store_id(place.rstrip("/") or "/")
 
     def manifest(self, version: Version) -> Manifest:
         """The manifest of a version as it stands: opened without reading its entries."""

@@ -6,6 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
+
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.paths import show
 
 HOME = "DATASET_TASKS_HOME"
 CATALOG_URL = "DATASET_TASKS_CATALOG_URL"
@@ -36,14 +40,40 @@ class Settings:
         cache_dir: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Settings:
-        """Settings with each place taken from its argument, else its variable, else below the home folder."""
+        """Settings with each place taken from its argument, else its variable, else below the home folder.
+
+        Raises:
+            InvalidArgumentError: A place is no UTF-8 or holds a NUL byte.
+        """
         env = os.environ if environ is None else environ
-        base = Path(home or env.get(HOME) or Path.home() / ".dataset_tasks").expanduser().absolute()
+        base = _folder(home or env.get(HOME) or Path.home() / ".dataset_tasks", "home")
         given = catalog_url or env.get(CATALOG_URL)
         return cls(
             home=base,
-            catalog_url=given or f"sqlite:///{base / 'catalog.db'}",
-            store_url=str(store_url or env.get(STORE_URL) or base / "store"),
-            cache_dir=Path(cache_dir or env.get(CACHE_DIR) or base / "cache").expanduser().absolute(),
+            catalog_url=_checked(given or sqlite_url(base / "catalog.db"), "catalog URL"),
+            store_url=_checked(str(store_url or env.get(STORE_URL) or base / "store"), "store URL"),
+            cache_dir=_folder(cache_dir or env.get(CACHE_DIR) or base / "cache", "cache folder"),
             embedded=given is None,
         )
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite catalog, in which `%`, `?` and `#` of the path are written as `%25`, `%3F` and `%23`."""
+    return "sqlite:///" + "".join(quote(char) if char in "%?#" else char for char in str(path))
+
+
+def _folder(given: str | Path, what: str) -> Path:
+    return Path(os.path.expanduser(_checked(str(given), what))).absolute()
+
+
+def _checked(place: str, what: str) -> str:
+    """The place, when a catalog can write it down and a system open it."""
+    try:
+        place.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(
+            f"the {what} {show(place)} is not UTF-8", hint="Choose a folder whose name is."
+        ) from error
+    if "\0" in place:
+        raise InvalidArgumentError(f"the {what} {show(place)} holds a NUL byte", hint="Take it out.")
+    return place

@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_tasks.cache import TreeKey
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.manifest import Entry, Manifest, PathRange, diff
 from dataset_tasks.manifest.columns import binaries, rows
@@ -64,7 +66,8 @@ class VersionView:
 
     def paths(self, pattern: str | None = None, recursive: bool = True, owner: str | None = None) -> list[str]:
         """Paths that a pattern matches (None or empty: all), of those the ones whose bytes `owner` brought; sorted."""
-        wanted = DatasetPattern(pattern or None, recursive)
+        is_empty = pattern is None or not pattern.replace("\\", "/").strip("/")
+        wanted = DatasetPattern(None if is_empty else pattern, recursive)
         found: list[str] = []
         for batch in self.manifest().batches(("path", "owner"), within=PathRange(*wanted.span())):
             named = zip(batch["path"].to_pylist(), batch["owner"].to_pylist(), strict=True)
@@ -99,6 +102,15 @@ class VersionView:
                 "parent_dataset_id": table["owner"].to_pylist(),
             }
         ).astype({"size": "int64"})
+
+    def cached(self) -> Path | None:
+        """The copy in the cache as it stands, held until this process ends; None when there is none.
+
+        Raises:
+            StateError: The version is not final.
+        """
+        require_final(self._version, "a copy")
+        return self._session.cache.find(TreeKey(self._version.catalog_id, self._version.id), hold=True)
 
     def chunk_count(self, include_parents: bool) -> int:
         """How many chunks hold its files, or those it brought itself."""
@@ -147,6 +159,9 @@ class EntryMapping(Mapping[str, "FileEntry | LinkEntry"]):
 
     def __len__(self) -> int:
         return len(self._manifest)
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and self._manifest.find(path) is not None
 
     def __getitem__(self, path: str) -> FileEntry | LinkEntry:
         entry = self._manifest.find(path)

@@ -37,7 +37,7 @@ class Cache:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(os.path.abspath(Path(root).expanduser()))
+        self.root = Path(os.path.abspath(os.path.expanduser(root)))
         self._layout = Layout(self.root)
         self._held: dict[TreeKey, FileLock] = {}
         self._lock = threading.Lock()
@@ -102,9 +102,11 @@ class Cache:
                     making.mend(tree, listing, entries, open_chunk)
         return self._linked(key) if soft_links else tree
 
-    def find(self, key: TreeKey) -> Path | None:
-        """The tree of a version if there is one; not looked through, and not held."""
+    def find(self, key: TreeKey, *, hold: bool = False) -> Path | None:
+        """The tree of a version if there is one; not looked through, and held only if asked for."""
         tree = self._layout.tree(key)
+        if hold and tree.is_dir():
+            self._hold(key)
         return tree if tree.is_dir() else None
 
     def pin(self, key: TreeKey, *, owner: str = "", seconds: float = 86_400.0) -> Pin:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -133,6 +134,10 @@ class Database:
             except _DidNotLandError:
                 if time.monotonic() > deadline:
                     raise
+            except UnicodeEncodeError as error:
+                raise InvalidArgumentError(
+                    f"{error.object!a} is not valid Unicode", hint="Write it in UTF-8."
+                ) from error
             except (DBAPIError, PoolTimeout) as error:
                 if not _is_transient(error) or time.monotonic() > deadline:
                     raise self._translated(error) from error
@@ -192,7 +197,7 @@ def _parsed(text: str) -> URL:
         raise InvalidArgumentError(
             "an in-memory SQLite catalog would be lost", hint="Name a file: `sqlite:////absolute/path/catalog.db`."
         )
-    return url
+    return url.set(database=unquote(url.database))
 
 
 def is_missing_file(url: str) -> bool:

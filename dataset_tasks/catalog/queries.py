@@ -157,13 +157,20 @@ class Queries:
         if version is not None:
             where.append(t.versions.c.version == version)
         if partial_name:
-            where.append(sa.func.lower(t.versions.c.name).contains(partial_name.lower(), autoescape=True))
+            where.append(t.versions.c.name.in_(self._names_with(partial_name)))
         if ids is not None:
             where.append(t.versions.c.id.in_(list(ids)))
         if created_before is not None:
             where.append(t.versions.c.created <= to_micros(created_before))
         where += [t.versions.c.id.in_(sa.select(t.tags.c.version_id).where(t.tags.c.tag == tag)) for tag in tags]
         return self._select(sa.and_(*where), order=(t.versions.c.sequence,))
+
+    def _names_with(self, part: str) -> list[str]:
+        """Names that hold a text, upper and lower case alike in every script: databases differ in that."""
+        query = sa.select(t.versions.c.name).distinct()
+        names: Sequence[str] = self.db.read(lambda connection: connection.execute(query).scalars().all())
+        wanted = part.casefold()
+        return [name for name in names if wanted in name.casefold()]
 
     def children(self, version_id: str) -> list[Version]:
         """The versions that have this one as a parent or input and still stand, by creation."""

@@ -51,13 +51,14 @@ def id_of(version: VersionArg) -> str:
     return version if isinstance(version, str) else version.id
 
 
-def ids_of(versions: Sequence[VersionArg]) -> list[str]:
-    """The ids of versions."""
-    return [id_of(version) for version in versions]
+def ids_of(versions: VersionArg | Sequence[VersionArg]) -> list[str]:
+    """The ids of versions; one that stands alone is taken for a list of one."""
+    several = versions if isinstance(versions, Sequence) and not isinstance(versions, str) else [versions]
+    return [id_of(version) for version in several]
 
 
-def patterns_of(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """One pattern or several as a tuple."""
+def texts_of(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """One text or several (patterns, tags) as a tuple."""
     if given is None:
         return None
     return (given,) if isinstance(given, str) else tuple(given)

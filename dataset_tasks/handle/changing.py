@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.handle.base import Handle, patterns_of
+from dataset_tasks.handle.base import Handle, texts_of
 from dataset_tasks.ops import requests as r
 from dataset_tasks.progress import SILENT, Progress
 
@@ -50,9 +51,9 @@ class Changing(Handle):
         """
         request = r.AddFiles(
             ref=self._id,
-            path=str(path),
-            wildcard=patterns_of(wildcard),
-            local_base_folder=str(local_base_folder) if local_base_folder is not None else None,
+            path=os.fsdecode(path),
+            wildcard=texts_of(wildcard),
+            local_base_folder=os.fsdecode(local_base_folder) if local_base_folder is not None else None,
             dataset_path=dataset_path,
             recursive=recursive,
             max_workers=max_workers,
@@ -81,10 +82,10 @@ class Changing(Handle):
         """
         request = r.SyncFolder(
             ref=self._id,
-            path=str(local_path),
+            path=os.fsdecode(local_path),
             dataset_path=dataset_path,
-            wildcard=patterns_of(wildcard),
-            exclude=patterns_of(exclude) or (),
+            wildcard=texts_of(wildcard),
+            exclude=texts_of(exclude) or (),
         )
         with self._telling(verbose):
             result = self._run(request, r.SyncFolderResult)

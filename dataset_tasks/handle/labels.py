@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dataset_tasks import lookup
-from dataset_tasks.errors import NotFoundError
+from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 from dataset_tasks.handle.base import Handle
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.report import Logger
@@ -38,7 +38,11 @@ class Labels(Handle):
         self._change(lambda _version: {"description": description})
 
     def set_metadata(self, metadata: JsonValue | pd.DataFrame, metadata_name: str = "metadata") -> None:
-        """Keeps JSON values or a pandas frame with the version, under a name."""
+        """Keeps JSON values or a pandas frame with the version, under a name.
+
+        Raises:
+            InvalidArgumentError: It holds something that JSON can't.
+        """
         self._change(lambda _version: {"metadata": {metadata_name: lookup.to_metadata(metadata)}})
 
     def get_metadata(self, metadata_name: str = "metadata") -> Any:  # Any: whatever was set
@@ -46,14 +50,20 @@ class Labels(Handle):
         return lookup.from_metadata(self._version.metadata.get(metadata_name))
 
     def rename(self, name: str) -> None:
-        """Gives the dataset, all its versions, another name; ids stay."""
-        version = self._version
-        self._session.move_dataset(version.project, version.name, to_project=version.project, to_name=name)
+        """Gives the dataset, all its versions, another name; ids and aliases stay.
+
+        Raises:
+            AlreadyExistsError: A dataset of the project has that name.
+        """
+        self._move(self.project, name)
 
     def move_to_project(self, project: str) -> None:
-        """Moves the dataset, all its versions, to another project; ids stay."""
-        version = self._version
-        self._session.move_dataset(version.project, version.name, to_project=project, to_name=version.name)
+        """Moves the dataset, all its versions, to another project; ids and aliases stay.
+
+        Raises:
+            AlreadyExistsError: The project has a dataset of that name.
+        """
+        self._move(project, self.name)
 
     def get_num_chunks(self, include_parents: bool = True) -> int:
         """How many chunks hold the version's files; without parents, how many it brought itself."""
@@ -80,6 +90,15 @@ class Labels(Handle):
             )
         self._session.set_alias(self._session.catalog.version(before), name)
         return before
+
+    def _move(self, project: str, name: str) -> None:
+        version = self._version
+        if not project or not name:
+            raise InvalidArgumentError(
+                f"{version.dataset} needs a project and a name", hint="Give one that is not empty."
+            )
+        if (project, name) != (version.project, version.name):
+            self._session.move_dataset(version.project, version.name, to_project=project, to_name=name)
 
     def _change(self, values: Callable[[Version], Mapping[str, Any]]) -> None:  # Any: texts, lists, JSON
         self._session.change(self._id, values)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_tasks.handle.base import Handle, VersionArg, id_of, patterns_of
+from dataset_tasks.handle.base import Handle, VersionArg, id_of, texts_of
 from dataset_tasks.model import FileEntry, LinkEntry
 from dataset_tasks.ops import requests as r
 from dataset_tasks.view import VersionDiff
@@ -119,7 +120,7 @@ class Reading(Handle):
                 soft_links=use_soft_links,
                 part=part,
                 num_parts=num_parts,
-                files=patterns_of(files) or (),
+                files=texts_of(files) or (),
                 max_workers=max_workers,
             ),
             raise_on_error,
@@ -155,11 +156,11 @@ class Reading(Handle):
         return self._copy(
             r.GetCopy(
                 ref=self._id,
-                target=str(target_folder),
+                target=os.fsdecode(target_folder),
                 overwrite=overwrite,
                 part=part,
                 num_parts=num_parts,
-                files=patterns_of(files) or (),
+                files=texts_of(files) or (),
                 max_workers=max_workers,
             ),
             raise_on_error,
@@ -168,15 +169,20 @@ class Reading(Handle):
     def verify_dataset_hash(
         self, local_copy_path: str | Path | None = None, skip_hash: bool = False, verbose: bool = False
     ) -> list[str]:
-        """Compares a copy with the version; paths that differ, sorted. Without a path the cached copy is looked at.
+        """Compares a copy with the version; paths that differ, sorted. Nothing is healed.
+
+        Args:
+            local_copy_path: The copy; without one that in the cache, made if there is none.
+            skip_hash: Compare sizes only.
+            verbose: Print what differs.
 
         Raises:
             TargetError: There is no such folder.
             StateError: The version is not final.
         """
-        path = local_copy_path if local_copy_path is not None else self.get_local_copy()
+        path = local_copy_path if local_copy_path is not None else self._view.cached() or self.get_local_copy()
         mode: Any = "size" if skip_hash else "hash"  # Any: a literal mypy can't see through the conditional
-        bad = self._run(r.Verify(ref=self._id, path=str(path), mode=mode), r.VerifyResult).bad
+        bad = self._run(r.Verify(ref=self._id, path=os.fsdecode(path or ""), mode=mode), r.VerifyResult).bad
         for each in bad if verbose else ():
             print(each)  # noqa: T201  # asked for
         return list(bad)

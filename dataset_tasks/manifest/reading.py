@@ -147,7 +147,7 @@ class Manifest:
         Raises:
             IntegrityError: The segment can't be decoded or is not what the index says.
         """
-        wanted = path.encode()
+        wanted = path.encode(errors="surrogatepass")  # what is no UTF-8 is in no manifest
         segment = self.index.locate(wanted)
         if segment is None:
             return None

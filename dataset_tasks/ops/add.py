@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from typing import TypeVar
+from typing import TypeVar, get_args
 
+from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops.content import Comparer, Edit, commit_edit
@@ -95,6 +96,8 @@ def scanned(
 
 def source_of(request: AddFiles) -> Source:
     """What an add reads and where it lands; reads no file."""
+    if request.on_error not in get_args(OnError):
+        raise InvalidArgumentError(f"on_error {request.on_error!r} is not known", hint="Give `raise` or `skip`.")
     return Source.locate(
         request.path,
         wildcard=request.wildcard,

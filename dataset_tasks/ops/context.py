@@ -43,7 +43,8 @@ class Context:
 
 def digest(request: Request) -> str:
     """SHA-256 (hex) of the request: tells whether a key comes back with other parameters."""
-    return hashlib.sha256(dump(to_json(request)).encode()).hexdigest()
+    text = dump(to_json(request))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # a source folder's name may be no UTF-8
 
 
 class About(TypedDict):

@@ -31,6 +31,8 @@ def run(context: Context, request: Squash) -> SquashResult:
     versions = [context.session.catalog.resolve(ref) for ref in request.refs]
     if not versions:
         raise InvalidArgumentError("squash needs at least one version", hint="Give ids or references.")
+    if not request.name:
+        raise InvalidArgumentError("a dataset needs a name", hint="Give `dataset_name`.")
     for version in versions:
         require_final(version, "squash")
     _refuse_disorder(context, versions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +48,7 @@ def run(context: Context, request: Upload) -> UploadResult:
     standing = unchanged.settle(context, request, version)
     if standing is not None:
         return UploadResult(**about(standing), unchanged=True, why=unchanged.same_as(standing))
-    if request.chunk_size is not None and request.chunk_size <= 0:
+    if request.chunk_size is not None and not 0 < request.chunk_size < math.inf:
         raise InvalidArgumentError(f"chunk_size {request.chunk_size} MiB is not above 0", hint="Leave it out for 128.")
     if not version.pending:
         return UploadResult(**about(version))
@@ -82,7 +83,7 @@ class _Upload:
         self._version = version
         self._store_id = context.session.store_id(request.store) if request.store else version.store_id
         self._chunk_bytes = int((request.chunk_size or 0) * _MIB) or DEFAULT_CHUNK
-        self._workers = request.max_workers or min(4, len(os.sched_getaffinity(0)))
+        self._workers = max(1, request.max_workers or min(4, len(os.sched_getaffinity(0))))
 
     def run(self) -> UploadResult:
         """Packs, then commits; what was packed is committed also when some sources failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def _entry_sizes(manifest: Manifest) -> Iterator[tuple[bytes, int]]:
 
 def _local_size(folder: Path, path: bytes) -> int:
     try:
-        return os.stat(os.path.join(os.fsencode(folder), path)).st_size
+        found = os.stat(os.path.join(os.fsencode(folder), path))
     except OSError:
         return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
