@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
 
 Function: TypeAlias = Callable[..., Any]  # Any: what users write
+
+#: Folders beside specs that were put on `sys.path`, and what the modules found there were when they were loaded.
+_places: list[str] = []
+_sources: dict[str, tuple[str, bytes]] = {}
+_importing = threading.RLock()
 
 
 def find(call: str, folder: str | None, functions: Mapping[str, Function]) -> Function:
@@ -31,9 +38,9 @@ def find(call: str, folder: str | None, functions: Mapping[str, Function]) -> Fu
     module_name, colon, name = call.partition(":")
     if not colon or not module_name or not name:
         raise InvalidArgumentError(f"{call!r} names no function", hint="Write it as `package.module:function`.")
-    _make_importable(module_name.partition(".")[0], folder)
     try:
-        module = import_module(module_name)
+        with _importing:
+            module = _module(module_name, folder)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
@@ -48,15 +55,58 @@ def find(call: str, folder: str | None, functions: Mapping[str, Function]) -> Fu
     return function
 
 
-def _make_importable(package: str, folder: str | None) -> None:
-    if folder is None or package in sys.modules or importlib.util.find_spec(package) is not None:
-        return
-    start = Path(folder).absolute()
-    for place in (start, *start.parents):
+def _module(module_name: str, folder: str | None) -> ModuleType:
+    """Imports a module; one that lies beside a spec anew when it was edited, or when another spec has one of its name."""
+    package = module_name.partition(".")[0]
+    place = None if folder is None or _is_installed(package) else _place_of(package, Path(folder).absolute())
+    if place is None:
+        return import_module(module_name)
+    if str(place) in _places:
+        _places.remove(str(place))
+        sys.path.remove(str(place))
+    first = next((i for i, each in enumerate(sys.path) if each in _places), len(sys.path))
+    sys.path.insert(first, str(place))
+    _places.append(str(place))
+    if any(_is_stale(name, place) for name in _loaded_of(package)):
+        for name in _loaded_of(package):
+            del sys.modules[name]
+        importlib.invalidate_caches()
+    module = import_module(module_name)
+    _sources.update(
+        {name: _source_of(name) for name in _loaded_of(package) if name not in _sources or name == module_name}
+    )
+    return module
+
+
+def _is_installed(package: str) -> bool:
+    """Whether Python finds it without the folders that were added for specs."""
+    found = importlib.machinery.PathFinder.find_spec(package, [each for each in sys.path if each not in _places])
+    return found is not None
+
+
+def _place_of(package: str, folder: Path) -> Path | None:
+    for place in (folder, *folder.parents):
         if (place / package).is_dir() or (place / f"{package}.py").is_file():
-            sys.path.append(str(place))
-            importlib.invalidate_caches()
-            return
+            return place
+    return None
+
+
+def _loaded_of(package: str) -> list[str]:
+    return [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
+
+
+def _source_of(module_name: str) -> tuple[str, bytes]:
+    """File and content of a loaded module, as they are now."""
+    file = getattr(sys.modules[module_name], "__file__", None)
+    return (file, Path(file).read_bytes()) if file is not None and Path(file).is_file() else ("", b"")
+
+
+def _is_stale(module_name: str, place: Path) -> bool:
+    """Whether a loaded module is another spec's, or was edited since it was loaded."""
+    file, content = _source_of(module_name)
+    if file and place not in Path(file).parents:
+        return True
+    return _sources.get(module_name, (file, content)) != (file, content)
 
 
 def digest(function: Function, *, live: bool = False) -> str:
@@ -87,9 +137,10 @@ def program_digest(argv: Sequence[str], folder: str | None) -> str:
 
 
 def _module_source(function: Function) -> bytes:
-    module = sys.modules.get(getattr(function, "__module__", ""))
-    file = getattr(module, "__file__", None)
-    if module is None or file is None or module.__name__ == "__main__" or not Path(file).is_file():
+    """The file that the function came from; its module may have been loaded anew since."""
+    facts = getattr(function, "__globals__", {})
+    file = facts.get("__file__")
+    if file is None or facts.get("__name__") == "__main__" or not Path(file).is_file():
         return b""
     return Path(file).read_bytes()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dataset_tasks.errors import DatasetError, InvalidArgumentError, TransformError
@@ -19,6 +21,7 @@ from dataset_tasks.ops.requests import AddFiles, Transform, TransformResult
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 _TAIL_BYTES = 4000
+_LOOK_SECONDS = 1.0
 #: In the origin of a draft: its content before the transform, to go back to when the transform runs again.
 _HEAD = "before_transform"
 
@@ -132,26 +135,41 @@ def _run(request: Transform, inputs: Mapping[str, Path], output: Path) -> None:
         argv = [request.python, *argv]
     elif argv[0] in ("python", "python3"):
         argv[0] = sys.executable
-    done = _process(argv, _environment(request, inputs, output), output)
-    if done.returncode:
-        tail = done.stdout[-_TAIL_BYTES:].decode(errors="replace").strip()
+    code_of_exit, said = _process(argv, _environment(request, inputs, output), output)
+    if code_of_exit:
+        tail = said.decode(errors="replace").strip()
         raise TransformError(
-            f"{argv[0]} ended with exit code {done.returncode}" + (f"; its last output:\n{tail}" if tail else ""),
+            f"{argv[0]} ended with exit code {code_of_exit}" + (f"; its last output:\n{tail}" if tail else ""),
             hint="No version was made; mend the program and run again.",
         )
 
 
-def _process(argv: list[str], env: Mapping[str, str], output: Path) -> subprocess.CompletedProcess[bytes]:
+def _process(argv: list[str], env: Mapping[str, str], output: Path) -> tuple[int, bytes]:
+    """Runs a program to its end: exit code and the end of its output. It and its children end with us."""
     try:
-        return subprocess.run(  # an argument vector from the user's own spec, and no shell
+        process = subprocess.Popen(  # an argument vector from the user's own spec, and no shell
             argv, env=dict(env), cwd=output, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, check=False,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         raise InvalidArgumentError(
             f"the program {argv[0]!r} can't be started: {error.strerror}",
             hint="Give its path relative to the spec, or a name found on PATH.",
         ) from error
+    try:
+        while True:
+            try:
+                said, _ = process.communicate(
+                    timeout=_LOOK_SECONDS
+                )  # returns now and then, so that a stop gets through
+            except subprocess.TimeoutExpired:
+                continue
+            return process.returncode, said[-_TAIL_BYTES:]
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def _environment(request: Transform, inputs: Mapping[str, Path], output: Path) -> dict[str, str]:

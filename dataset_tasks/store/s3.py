@@ -150,7 +150,7 @@ class S3Store(Store):
 
     def delete(self, key: str) -> None:
         """Removes an object; see `Store.delete`."""
-        with self._explained(key), suppress(ObjectMissingError):
+        with suppress(ObjectMissingError), self._explained(key):
             self._client.delete_object(Bucket=self.bucket, Key=self._full(key))
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -180,7 +180,7 @@ class S3Store(Store):
             raise InvalidArgumentError(
                 f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
             )
-        with self._explained(leftover.key), suppress(ObjectMissingError):
+        with suppress(ObjectMissingError), self._explained(leftover.key):
             self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
 
     def _parts(self, key: str, upload: str) -> Iterator[dict[str, int]]:

@@ -1,0 +1,103 @@
+"""Finding users' functions, and telling one state of their code from another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.ops import code
+
+
+@pytest.fixture(autouse=True)
+def clean_imports() -> Iterator[None]:
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    code._places.clear()
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def module(folder: Path, name: str, answer: int) -> Path:
+    file = folder / f"{name}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"def work():\n    return {answer}\n")
+    return file
+
+
+def test_a_module_beside_the_spec_or_above_is_found(tmp_path: Path) -> None:
+    module(tmp_path / "specs", "beside_spec", 1)
+    module(tmp_path, "above_spec", 2)
+    assert code.find("beside_spec:work", str(tmp_path / "specs"), {})() == 1
+    assert code.find("above_spec:work", str(tmp_path / "specs"), {})() == 2
+
+
+def test_two_specs_with_a_module_of_the_same_name_each_get_their_own(tmp_path: Path) -> None:
+    for number, folder in enumerate(("one", "two")):
+        module(tmp_path / folder, "same_name", number)
+    found = [code.find("same_name:work", str(tmp_path / folder), {}) for folder in ("one", "two", "one")]
+    assert [each() for each in found] == [0, 1, 0]
+    assert len({code.digest(each) for each in found}) == 2
+
+
+def test_a_module_edited_in_a_running_process_is_loaded_anew(tmp_path: Path) -> None:
+    file = module(tmp_path, "edited", 1)
+    before = code.find("edited:work", str(tmp_path), {})
+    was = code.digest(before)
+    file.write_text("def work():\n    return 2222\n")
+    after = code.find("edited:work", str(tmp_path), {})
+    assert (before(), after()) == (1, 2222)
+    assert code.digest(after) != was
+
+
+def test_an_edited_helper_of_the_module_s_package_is_loaded_anew(tmp_path: Path) -> None:
+    module(tmp_path / "pack", "helper", 1)
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "main.py").write_text("from pack.helper import work\n")
+    assert code.find("pack.main:work", str(tmp_path), {})() == 1
+    module(tmp_path / "pack", "helper", 3)
+    (tmp_path / "pack" / "main.py").write_text("from pack.helper import work  # again\n")
+    assert code.find("pack.main:work", str(tmp_path), {})() == 3
+
+
+def test_an_installed_package_wins_over_a_folder_of_its_name(tmp_path: Path) -> None:
+    module(tmp_path, "json", 1)
+    assert code.find("json:dumps", str(tmp_path), {})([1]) == "[1]"
+
+
+@pytest.mark.parametrize("call", ["nothing", "no_such_module:f", "json:no_such_function", ":f", "json:"])
+def test_a_call_that_names_nothing_says_so(call: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError) as raised:
+        code.find(call, str(tmp_path), {})
+    assert raised.value.hint
+
+
+def test_an_import_error_inside_the_users_module_is_theirs(tmp_path: Path) -> None:
+    (tmp_path / "broken_import.py").write_text("import no_such_package_anywhere\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_package_anywhere"):
+        code.find("broken_import:f", str(tmp_path), {})
+
+
+def test_a_live_function_is_known_by_its_own_source() -> None:
+    def one() -> int:
+        return 1
+
+    def two() -> int:
+        return 2
+
+    assert code.find("live:x", None, {"live:x": one}) is one
+    assert code.digest(one, live=True) != code.digest(two, live=True)
+    assert code.digest(one, live=True) == code.digest(one, live=True)
+
+
+def test_a_program_is_known_by_its_words_and_its_files(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("echo 1")
+    before = code.program_digest(["bash", "run.sh", "-x"], str(tmp_path))
+    assert before == code.program_digest(["bash", "run.sh", "-x"], str(tmp_path))
+    assert before != code.program_digest(["bash", "run.sh", "-y"], str(tmp_path))
+    (tmp_path / "run.sh").write_text("echo 2")
+    assert before != code.program_digest(["bash", "run.sh", "-x"], str(tmp_path))
