@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
@@ -39,10 +39,8 @@ from dataset_tasks.ops.requests import (
     Transform,
     Upload,
     Verify,
-    to_json,
 )
 from dataset_tasks.spec.compiler import compile_spec
-from dataset_tasks.spec.plan import placeholders_of
 from dataset_tasks.spec.windows import moment, zone
 
 if TYPE_CHECKING:
@@ -186,15 +184,14 @@ def dag_from_plan(
         is_paused_upon_creation=is_paused_upon_creation,
         doc_md=_doc(plan),
     )
+    task_ids = {step.id: step.id for step in plan.steps}  # a group's id is its dataset's key, as in the plan
+    steps = {step.id: step for step in plan.steps}
     tasks: dict[str, DatasetStepOperator] = {}
-    placeholders = sorted({name for step in plan.steps for name in placeholders_of(step.request)})
     for dataset in plan.datasets:
         group = TaskGroup(group_id=dataset.key, tooltip=dataset.description, dag=dag)
         for step_id in dataset.steps:
-            step = plan.step(step_id)
-            tasks[step_id] = _task(
-                plan, dataset, step, tasks, placeholders=placeholders, dag=dag, group=group, conn_id=conn_id
-            )
+            step = steps[step_id]
+            tasks[step_id] = _task(plan, dataset, step, task_ids, dag=dag, group=group, conn_id=conn_id)
             for need in step.needs:
                 tasks[need] >> tasks[step_id]
     return dag
@@ -204,32 +201,24 @@ def _task(
     plan: Plan,
     dataset: PlannedDataset,
     step: Step,
-    tasks: Mapping[str, DatasetStepOperator],
+    task_ids: Mapping[str, str],
     *,
-    placeholders: Sequence[str],
     dag: DAG,
     group: TaskGroup,
     conn_id: str | None,
 ) -> DatasetStepOperator:
     options = dataset.airflow
-    request = cast("AnyRequest", step.request)
-    data = to_json(request)
     callback = options.get("on_failure_callback")
     return DatasetStepOperator(
         task_id=step.id.removeprefix(f"{dataset.key}."),
         dag=dag,
         task_group=group,
-        step=step.id,
-        request=data,
-        before=_before(dataset, step, tasks),
-        placeholders=placeholders,
-        sources={source: tasks[source].task_id for source in _references(data) if source in tasks},
-        profile=plan.profile,
-        spec_digest=plan.digest,
-        schedule=plan.schedule,
+        plan=plan,
+        step=step,
+        task_ids=task_ids,
         conn_id=conn_id or dataset.connection or plan.connection or DEFAULT_CONN_ID,
         trigger_rule="none_failed",  # each decides by itself whether it is unchanged; see DatasetStepOperator
-        outlets=_outlets(request, dataset),
+        outlets=_outlets(cast("AnyRequest", step.request), dataset),
         retries=step.retries,
         retry_delay=timedelta(seconds=step.retry_delay),
         execution_timeout=None if step.timeout is None else timedelta(seconds=step.timeout),
@@ -237,12 +226,6 @@ def _task(
         on_failure_callback=partial(_call_back, callback) if isinstance(callback, str) else None,
         **_chosen(options, "owner", "pool", "queue", "priority_weight"),
     )
-
-
-def _before(dataset: PlannedDataset, step: Step, tasks: Mapping[str, DatasetStepOperator]) -> str | None:
-    """The task whose "unchanged" ends this step too; a publish looks at the version that stands in any case."""
-    place = dataset.steps.index(step.id)
-    return None if place == 0 or isinstance(step.request, Publish) else tasks[dataset.steps[place - 1]].task_id
 
 
 def _chosen(options: Mapping[str, JsonValue], *names: str) -> dict[str, Any]:  # Any: typed by the spec's schema
@@ -260,25 +243,6 @@ def _outlets(request: AnyRequest, dataset: PlannedDataset) -> list[Asset]:
             return []
         case _:
             assert_never(request)
-
-
-def _references(value: JsonValue) -> Iterator[str]:
-    """The ids of the steps a request refers to, stages of its own included; each once, in order."""
-    found: dict[str, None] = {}
-
-    def walk(held: JsonValue) -> None:
-        match held:
-            case str() if held.startswith("step:"):
-                found[held.removeprefix("step:")] = None
-            case Mapping():
-                for item in held.values():
-                    walk(item)
-            case list() | tuple():
-                for item in held:
-                    walk(item)
-
-    walk(value)
-    return iter(found)
 
 
 def _schedule(schedule: Schedule | None) -> Any:  # Any: Airflow takes timetables, assets, text and None here

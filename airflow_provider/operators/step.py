@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from airflow_provider.operators.base import StoppableOperator
 from airflow_provider.operators.version import differing
 from dataset_tasks.model import Reference
 from dataset_tasks.ops.references import reference
-from dataset_tasks.ops.requests import PublishResult, Request, VerifyResult, request_from_json
-from dataset_tasks.spec.plan import Schedule, Scope, bind, lookup
+from dataset_tasks.ops.requests import Publish, PublishResult, Request, VerifyResult, request_from_json, to_json
+from dataset_tasks.spec.plan import Plan, Scope, Step, bind, lookup, placeholders_of
 from dataset_tasks.spec.windows import Window, window_at
 
 if TYPE_CHECKING:
@@ -32,58 +32,41 @@ _REFERENCE_FIELDS = ("ref", "refs", "parents")
 class DatasetStepOperator(StoppableOperator):
     """Runs one step of a compiled spec. Made by `airflow_provider.dags`, not by hand.
 
-    The request is held as JSON in a field that is not templated: `{{ }}` in a spec is text. Placeholders and references to
-    other steps are replaced when the task runs. A step whose result says `unchanged` pushes it and ends as skipped.
+    The step is held in a field that is not templated: `{{ }}` in a spec is text. Placeholders and references to other
+    steps are replaced when the task runs. A step whose result says `unchanged` pushes it and ends as skipped.
 
     Args:
-        step: Id in the plan; also the task id, below the groups the DAG puts around it.
-        request: The request as `to_json` writes it.
-        sources: Task ids of the steps it refers to, by step id.
-        before: Task id of the step before it that works on the same draft. Where that one found the dataset unchanged,
-            there is no draft any more, and this step passes the result on.
-        placeholders: Those of the whole plan: one without a value in this run fails every step, so the first ones too,
-            before anything is made.
-        profile: Value of `${profile.name}`.
-        spec_digest: SHA-256 of the spec's text.
-        schedule: The spec's. References to a dataset of its `after` mean the newest triggering version; a run whose
-            window begins before its `start` fails, with the reason.
+        plan: The compiled spec.
+        step: One of its steps.
+        task_ids: The task that runs each step of the plan.
         conn_id: Airflow connection; see `DatasetHook`.
         kwargs: Arguments of Airflow's `BaseOperator`.
     """
 
     template_fields: Sequence[str] = ()
+    shallow_copy_attrs: Sequence[str] = ("plan", "step", "task_ids")
     ui_color = "#e8f4ea"
 
     def __init__(
         self,
         *,
-        step: str,
-        request: Mapping[str, JsonValue],
-        sources: Mapping[str, str],
-        before: str | None = None,
-        placeholders: Sequence[str] = (),
-        profile: str = "",
-        spec_digest: str = "",
-        schedule: Schedule | None = None,
+        plan: Plan,
+        step: Step,
+        task_ids: Mapping[str, str],
         conn_id: str = DEFAULT_CONN_ID,
         multiple_outputs: bool = True,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.plan = plan
         self.step = step
-        self.request = request
-        self.sources = sources
-        self.before = before
-        self.placeholders = placeholders
-        self.profile = profile
-        self.spec_digest = spec_digest
-        self.schedule = schedule
+        self.task_ids = task_ids
         self.conn_id = conn_id
 
     @property
     def custom_operator_name(self) -> str:
         """What the task is called in Airflow's pages."""
-        return f"dataset {self.request['verb']}"
+        return f"dataset {self.step.request.verb}"
 
     def work(self, context: Context) -> dict[str, JsonValue]:
         """Runs the step.
@@ -93,15 +76,15 @@ class DatasetStepOperator(StoppableOperator):
             AirflowSkipException: Nothing changed; the result is in XCom.
             DatasetError: It failed; a retry may succeed.
         """
-        if self.before is not None:
-            stands = self._left_by(self.before, context)
+        before = self._before()
+        if before is not None:
+            stands = self._left_by(before, context)
             if stands.get("unchanged"):
                 running.skip(stands, context)
-        results = {step: self._left_by(task_id, context) for step, task_id in self.sources.items()}
         with running.translated():
             session = DatasetHook(self.conn_id).get_session()
-            request = self._bound(session, results, context)
-            facts = running.origin(context, step=self.step, spec_digest=self.spec_digest)
+            request = self._bound(session, context)
+            facts = running.origin(context, step=self.step.id, spec_digest=self.plan.digest)
             result = running.perform(session, request, context, facts=facts)
             if isinstance(result, VerifyResult) and result.bad:
                 raise differing(result)
@@ -112,38 +95,69 @@ class DatasetStepOperator(StoppableOperator):
             running.skip(payload, context)
         return payload
 
-    def _left_by(self, task_id: str, context: Context) -> Mapping[str, JsonValue]:
-        """The result that another task left in XCom."""
+    def _before(self) -> str | None:
+        """The step whose "unchanged" ends this one too, as there is no draft any more.
+
+        A publish has none: it looks at the version that stands.
+        """
+        steps = next(dataset.steps for dataset in self.plan.datasets if dataset.key == self.step.dataset)
+        place = steps.index(self.step.id)
+        return None if place == 0 or isinstance(self.step.request, Publish) else steps[place - 1]
+
+    def _left_by(self, step: str, context: Context) -> Mapping[str, JsonValue]:
+        """The result that another step left in XCom."""
+        task_id = self.task_ids[step]
         left = context["ti"].xcom_pull(task_ids=task_id, key=running.XCOM_RETURN_KEY)
         if not isinstance(left, Mapping):
             raise AirflowFailException(
-                f"{self.step} goes on from {task_id}, but that task has left no result in this run"
+                f"{self.step.id} goes on from {step}, but task {task_id} has left no result in this run"
                 f"\nhint: Clear {task_id} with its downstream tasks."
             )
         return left
 
-    def _bound(self, session: Session, results: Mapping[str, Mapping[str, JsonValue]], context: Context) -> Request:
+    def _bound(self, session: Session, context: Context) -> Request:
+        """The request with everything filled in that only the run knows."""
         window = self._window(context)
+        data = to_json(self.step.request)
+        sources = [step for step in dict.fromkeys(_steps_in(data)) if step in self.task_ids]
         scope = Scope(
             run_id=str(context["run_id"]),
             params=dict(context["params"]),
             interval_start=window.start if window else None,
             interval_end=window.end if window else None,
-            profile=self.profile,
-            results={step: reference(result, catalog_id=session.catalog.id) for step, result in results.items()},
+            profile=self.plan.profile,
+            results={step: reference(self._left_by(step, context), catalog_id=session.catalog.id) for step in sources},
         )
-        for name in self.placeholders:
-            lookup(name, scope)
-        after = self.schedule.after if self.schedule else ()
+        self._check_placeholders(scope)
+        after = self.plan.schedule.after if self.plan.schedule else ()
         newest = {name: ids[-1] for name, ids in assets.triggering_versions(context).items() if name in after}
-        return bind(request_from_json(pinned(self.request, newest)), scope)
+        request = request_from_json(pinned(data, newest)) if newest else self.step.request
+        return bind(request, scope)
 
     def _window(self, context: Context) -> Window | None:
         """The run's window, as the spec's schedule cuts them; none for runs by hand, or after another dataset."""
-        end = context.get("data_interval_end")
-        if self.schedule is None or self.schedule.after or end is None:
+        schedule, end = self.plan.schedule, context.get("data_interval_end")
+        if schedule is None or schedule.after or end is None:
             return None
-        return window_at(self.schedule, datetime.fromtimestamp(end.timestamp(), UTC))
+        return window_at(schedule, datetime.fromtimestamp(end.timestamp(), UTC))
+
+    def _check_placeholders(self, scope: Scope) -> None:
+        """Fails for any placeholder of the plan without a value: in the first steps too, before anything is made."""
+        for name in sorted({name for step in self.plan.steps for name in placeholders_of(step.request)}):
+            lookup(name, scope)
+
+
+def _steps_in(value: JsonValue) -> Iterator[str]:
+    """The ids of the steps that a request refers to; of a build, its own stages included."""
+    match value:
+        case str() if value.startswith("step:"):
+            yield value.removeprefix("step:")
+        case Mapping():
+            for held in value.values():
+                yield from _steps_in(held)
+        case list() | tuple():
+            for held in value:
+                yield from _steps_in(held)
 
 
 def pinned(request: Mapping[str, JsonValue], newest: Mapping[str, str]) -> Mapping[str, JsonValue]:
@@ -153,7 +167,7 @@ def pinned(request: Mapping[str, JsonValue], newest: Mapping[str, str]) -> Mappi
         request: As JSON, left as it is.
         newest: Version ids by `project/name`.
     """
-    return {name: _pin(name, held, newest) for name, held in request.items()} if newest else request
+    return {name: _pin(name, held, newest) for name, held in request.items()}
 
 
 def _pin(name: str, held: JsonValue, newest: Mapping[str, str]) -> JsonValue:
