@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.engine import Database
@@ -227,34 +227,13 @@ class Queries:
         if limit is not None:
             query = query.limit(limit)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
-        return [
-            Event(
-                sequence=row["sequence"],
-                kind=row["kind"],
-                version_id=row["version_id"],
-                created=from_micros(row["created"]),
-                payload=json.loads(row["payload"]),
-            )
-            for row in rows
-        ]
+        return [_event_of(row) for row in rows]
 
     def unjournaled(self) -> list[tuple[str, Event]]:
         """Events whose journal object does not stand yet, with the id of the store it belongs in."""
         query = sa.select(t.events).where(~t.events.c.journaled).order_by(t.events.c.sequence)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
-        return [
-            (
-                row["store_id"],
-                Event(
-                    sequence=row["sequence"],
-                    kind=row["kind"],
-                    version_id=row["version_id"],
-                    created=from_micros(row["created"]),
-                    payload=json.loads(row["payload"]),
-                ),
-            )
-            for row in rows
-        ]
+        return [(row["store_id"], _event_of(row)) for row in rows]
 
     def reports(self, version_id: str) -> list[Report]:
         """What was reported about a version, oldest first."""
@@ -305,6 +284,16 @@ class Queries:
         """Store id to URL."""
         query = sa.select(t.stores.c.id, t.stores.c.url).order_by(t.stores.c.created)
         return dict(map(tuple, self.db.read(lambda connection: connection.execute(query).all())))
+
+
+def _event_of(row: RowMapping) -> Event:
+    return Event(
+        sequence=row["sequence"],
+        kind=row["kind"],
+        version_id=row["version_id"],
+        created=from_micros(row["created"]),
+        payload=json.loads(row["payload"]),
+    )
 
 
 def select_versions(
