@@ -1,4 +1,4 @@
-"""What holds the parts together: every verb everywhere, small modules, no swallowed errors, entry points that load."""
+"""What holds for the whole source: small modules and functions, no swallowed errors, entry points that load."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from dataset_tasks.cli.main import app as program
-from dataset_tasks.ops.requests import OPERATIONS, Request
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("dataset_tasks", "airflow_provider", "prefect_blocks")
@@ -24,61 +19,7 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 LONGEST_MODULE = 450
 LONGEST_FUNCTION = 75
 
-verbs = pytest.mark.parametrize("verb", list(OPERATIONS))
 modules = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-
-
-def _request(verb: str) -> type[Request]:
-    return OPERATIONS[verb][0]
-
-
-@verbs
-def test_every_request_has_a_module_of_its_verb(verb: str) -> None:
-    assert find_spec(f"dataset_tasks.ops.{verb}") is not None
-
-
-@verbs
-def test_every_request_has_an_operator(verb: str) -> None:
-    operators = import_module("airflow_provider.operators")
-    assert hasattr(operators, f"Dataset{verb.capitalize()}Operator")
-
-
-#: Tasks carry the names of the reference API, which says a little more than the verb.
-TASKS = {
-    "create": "create_dataset",
-    "add": "add_files",
-    "sync": "sync_folder",
-    "remove": "remove_files",
-    "transform": "transform_dataset",
-    "check": "check_dataset",
-    "upload": "upload_dataset",
-    "finalize": "finalize_dataset",
-    "build": "build_dataset",
-    "publish": "publish_dataset",
-    "squash": "squash_datasets",
-    "verify": "verify_dataset",
-    "get": "get_copy",
-    "delete": "delete_dataset",
-}
-
-
-@verbs
-def test_every_request_has_a_prefect_task(verb: str) -> None:
-    from prefect import Task
-
-    tasks = import_module("prefect_blocks.tasks")
-    assert isinstance(getattr(tasks, TASKS[verb]), Task)
-
-
-@verbs
-def test_every_request_has_a_verb_of_the_command_line(verb: str) -> None:
-    assert verb in {command.name for command in program().registered_commands}
-
-
-@verbs
-def test_every_request_has_a_docs_page_that_names_its_fields(verb: str) -> None:
-    page = (ROOT / "docs" / "operations" / f"{verb}.md").read_text(encoding="utf-8")
-    assert [field for field in _request(verb).__slots__ if f"`{field}`" not in page] == []
 
 
 @modules
