@@ -80,8 +80,10 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(**SHARED)
 def bench(session: nox.Session) -> None:
-    """Measurements."""
-    tool(session, "pytest", "-q", "-s", "tests/benchmarks", *session.posargs)
+    """Measurements, each benchmark with its own defaults; names of benchmarks after -- run only those."""
+    wanted = session.posargs or sorted(file.stem for file in Path("tests/benchmarks").glob("*_bench.py"))
+    for name in wanted:
+        session.run(sys.executable, f"tests/benchmarks/{name}.py")
 
 
 @nox.session
