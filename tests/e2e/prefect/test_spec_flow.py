@@ -202,6 +202,21 @@ def test_a_step_is_tried_again_as_often_as_the_spec_says(
     assert (tmp_path / "tries").read_text() == "xxx"
 
 
+def test_a_step_whose_time_is_up_ends_and_leaves_no_version(
+    api: Api, spec: Path, catalog: DatasetCatalog, session: Session, tmp_path: Path
+) -> None:
+    module = spec.read_text().split('call: "')[1].split(":")[0]
+    endless = "import time\ndef repeat(inputs, output, times):\n    while True: time.sleep(0.01)\n"
+    (tmp_path / f"{module}.py").write_text(endless)
+    spec.write_text(spec.read_text().replace("    inputs: [raw]", "    timeout: 1s\n    inputs: [raw]"))
+    run_id, state = run(flow_from_spec(spec, catalog=catalog))
+    assert state.is_failed()
+    runs = api.task_runs(run_id, count=6 + 2)
+    assert runs["twice.build"]["state"]["name"] == "TimedOut"
+    assert runs["flat.squash"]["state"]["name"] == "Skipped"
+    assert "twice" not in {one.name for one in session.catalog.versions() if one.state != "aborted"}
+
+
 def test_one_task_an_operation_makes_the_same_versions(
     api: Api, spec: Path, catalog: DatasetCatalog, session: Session
 ) -> None:
