@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -78,6 +79,28 @@ class FakeTask(SimpleNamespace):
 
     def xcom_push(self, *, key: str, value: Any) -> None:
         self.xcom[self.task_id, key] = value
+
+
+@pytest.fixture(scope="session")
+def serialized() -> Callable[[Any], Any]:
+    """A DAG as the scheduler has it: written to JSON text and read again."""
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization as Serialization
+    except ImportError:  # before 3.2
+        from airflow.serialization.serialized_objects import SerializedDAG as Serialization
+
+    return lambda dag: Serialization.from_dict(json.loads(json.dumps(Serialization.to_dict(dag))))
+
+
+@pytest.fixture(scope="session")
+def dag_bag() -> Callable[[object], Any]:
+    """What Airflow finds in a file or a folder."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before 3.2
+        from airflow.models.dagbag import DagBag
+
+    return lambda place: DagBag(str(place))
 
 
 @pytest.fixture

@@ -88,10 +88,11 @@ def event(minute: int, extra: dict[str, Any] | None) -> SimpleNamespace:
 def test_a_run_reads_each_triggering_version_once_oldest_first() -> None:
     asset = dataset_asset("crm/orders")
     first, second = event(1, {"version_id": "1"}), event(2, {"from_trigger": True, "payload": {"version_id": "2"}})
-    events = {
-        asset: [second, first, event(3, {"version_id": "1"}), event(4, None)],
-        AssetAlias("any"): [first],
-        Asset("s3://bucket/key"): [event(5, {"version_id": "3"})],
-    }
-    assert triggering_versions({"triggering_asset_events": events}) == {"crm/orders": ["1", "2"]}
+    events = [
+        (asset, [second, first, event(3, {"version_id": "1"}), event(4, None)]),
+        (AssetAlias("any"), [first]),
+        (Asset("s3://bucket/key"), [event(5, {"version_id": "3"})]),
+    ]
+    given = SimpleNamespace(items=lambda: events)  # a mapping by asset, which has no hash before Airflow 3.2
+    assert triggering_versions({"triggering_asset_events": given}) == {"crm/orders": ["1", "2"]}
     assert triggering_versions({}) == {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider.assets import dataset_asset
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
@@ -41,10 +39,10 @@ def test_a_function_becomes_a_build(session: Any, context: dict[str, Any]) -> No
     assert made.operator.doc_md == "Makes features."
 
 
-def test_the_dag_serializes_and_shows_the_task_under_its_own_name() -> None:
+def test_the_dag_serializes_and_shows_the_task_under_its_own_name(serialized: Any) -> None:
     with DAG("shop", schedule=None) as dag:
         task.dataset("crm/features", publish=True)(features)()
-    again = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    again = serialized(dag)
     assert again.task_dict["features"].operator_name == "@task.dataset"
     assert dag.task_dict["features"].outlets == [dataset_asset("crm/features")]
 
@@ -103,13 +101,13 @@ def test_templates_fill_the_arguments_and_the_references(session: Any, context: 
     assert request(session, Transform).arguments == {"top": "orders"}
 
 
-def test_a_function_maps_over_its_own_arguments(session: Any, context: dict[str, Any]) -> None:
+def test_a_function_maps_over_its_own_arguments(session: Any, context: dict[str, Any], serialized: Any) -> None:
     with DAG("shop", schedule=None) as dag:
         made = task.dataset("crm/orders", max_active_tis_per_dagrun=2)(features).expand(top=[1, 2])
     one = made.operator.unmap({"op_kwargs": {"top": 2}})
     one.work(context)
     assert request(session, Transform).arguments == {"top": 2}
-    DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    serialized(dag)
 
 
 def test_mistakes_are_told_while_the_dag_is_written() -> None:

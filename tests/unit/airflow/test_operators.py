@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider import operators
 from airflow_provider.assets import dataset_asset
@@ -105,16 +104,16 @@ def test_each_operation_runs_once_under_the_tasks_key(
     assert set(payload) == {spec.name for spec in dataclasses.fields(OPERATIONS[operator.operation.verb][1])}
 
 
-def test_all_operators_serialize_with_their_dag() -> None:
+def test_all_operators_serialize_with_their_dag(serialized: Any) -> None:
     with DAG("all", schedule=None) as dag:
         for operator in ALL:
             arguments = NEEDED.get(operator.operation.verb, {"ref": VERSION})
             operator(task_id=operator.operation.verb, **arguments)
-    again = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    again = serialized(dag)
     assert sorted(again.task_ids) == sorted(OPERATIONS)
 
 
-def test_an_operator_maps_over_its_arguments() -> None:
+def test_an_operator_maps_over_its_arguments(serialized: Any) -> None:
     with DAG("mapped", schedule=None) as dag:
         create = operators.DatasetCreateOperator(task_id="create", name="orders", project="crm")
         add = operators.DatasetAddOperator.partial(task_id="add", ref=create.output["version_id"]).expand(
@@ -125,7 +124,7 @@ def test_an_operator_maps_over_its_arguments() -> None:
     one.ref = VERSION
     assert one.request(CATALOG) == AddFiles(ref=VERSION, path="/data/b")
     assert one.multiple_outputs
-    DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    serialized(dag)
 
 
 def test_each_field_of_a_result_can_be_referred_to() -> None:
