@@ -76,8 +76,8 @@ class PackDecoder:
             self._file = pq.ParquetFile(
                 source,
                 metadata=footer,
-                # The bytes are in memory. Buffering ahead would start Arrow's I/O threads, and a process that ends soon
-                # after they start is aborted ("terminate called without an active exception"), one time in ten.
+                # The bytes are in memory. Buffering ahead would read a Python file in an I/O thread of Arrow's, and a
+                # program that ends while such a thread still wants the interpreter is aborted: one short one in ten.
                 pre_buffer=False,
                 page_checksum_verification=True,
             )

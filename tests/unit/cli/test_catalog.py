@@ -69,19 +69,6 @@ def test_files_are_listed_sorted_with_patterns(done: Command, raw: str) -> None:
     ]  # fmt: skip
 
 
-def test_reading_files_starts_no_thread_that_a_short_program_could_die_of(raw: str) -> None:
-    import os
-
-    from dataset_tasks.session import open_session
-
-    with open_session() as session:
-        manifest = session.manifest(session.catalog.version(raw))
-        before = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
-        assert sum(len(table) for table in manifest.batches()) == 3
-        after = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
-    assert after == before
-
-
 def test_a_difference_is_shown_with_sizes(done: Command, raw: str, second: str) -> None:
     against_parent = done("diff", second)
     assert against_parent.lines == ["~ a.txt  (3 B -> 5 B)", "- b.txt  (2 B)", "+ new.txt  (1 B)"]

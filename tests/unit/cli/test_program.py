@@ -153,6 +153,20 @@ def test_ctrl_c_ends_with_130_and_leaves_no_draft(command: list[str], tmp_path: 
         assert session.catalog.versions() == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux shows them")
+def test_reading_a_draft_starts_no_thread_that_a_short_program_could_die_of(done: Command, data: Path) -> None:
+    done("create", "demo/draft")
+    done("add", data)  # its pack is small: what is kept of it is read as a Python file
+    code = (
+        "import os; from dataset_tasks.session import open_session; session = open_session();"
+        "manifest = session.manifest(session.catalog.versions()[0]);"
+        "before = len(os.listdir('/proc/self/task'));"
+        "print(sum(map(len, manifest.batches())), len(os.listdir('/proc/self/task')) - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "3 0\n"
+
+
 def test_output_to_an_ascii_pipe_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "Zürich").touch()
