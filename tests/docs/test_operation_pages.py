@@ -123,3 +123,14 @@ def test_its_task_takes_the_arguments_shown(verb: str) -> None:
     assert f"`{call.func.id}`" in page(verb)
     keywords = {word.arg: None for word in call.keywords if word.arg is not None}
     inspect.signature(getattr(tasks, call.func.id).fn).bind(*call.args, **keywords)
+
+
+def test_the_page_on_the_command_line_names_every_verb_and_every_exit_code() -> None:
+    from dataset_tasks.cli.command import Exit
+
+    text = (PAGES.parent / "command-line.md").read_text(encoding="utf-8")
+    group = typer.main.get_command(app())
+    for name, command in group.commands.items():  # type: ignore[attr-defined]  # a group has them
+        verbs_of_it = [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]
+        assert [verb for verb in verbs_of_it if f"`{verb}`" not in text] == []
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == [int(code) for code in Exit]

@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-STORIES = ("tutorial.md", *sorted(f"operations/{page.name}" for page in (DOCS / "operations").glob("*.md")))
+STORIES = (
+    "tutorial.md",
+    "command-line.md",
+    *sorted(f"operations/{page.name}" for page in (DOCS / "operations").glob("*.md")),
+)
 
 
 @dataclass(frozen=True, slots=True)
