@@ -187,7 +187,7 @@ def commit(
     head = version
     for left in reversed(range(_TRIES)):
         made = change(head, session.manifest(head))
-        refs = _store(context, head, made)
+        refs = _store(context, head, made, store_id or head.store_id)
         content = replace(_content(head, made, refs, fingerprint, origin), store_id=store_id)
         try:
             return session.catalog.commit_content(head, content, record)
@@ -201,12 +201,12 @@ def commit(
     raise AssertionError("the last try returns or raises")
 
 
-def _store(context: Context, head: Version, change: Change) -> list[ObjectRef]:
+def _store(context: Context, head: Version, change: Change, store_id: str) -> list[ObjectRef]:
     parts = list(change.built.packs)
     parts.append((new_key("index"), change.built.index.to_bytes()))
     if change.pending is not None and change.built.index.pending:
         parts.append((new_key("pending"), change.pending))
-    return context.session.objects.put_all(head.id, head.store_id, parts)
+    return context.session.objects.put_all(head.id, store_id, parts)
 
 
 def _content(
