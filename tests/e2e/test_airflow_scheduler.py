@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -40,7 +41,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     home = tmp_path_factory.mktemp("airflow")
     shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    with AirflowServer(home, home / "dags") as server:
+    with AirflowServer(home, home / "dags", settings={"CORE__TEST_CONNECTION": "Enabled"}) as server:
         server.unpause(*NAMES)
         yield server
         if os.environ.get("SHOW_LOGS"):
@@ -280,6 +281,20 @@ def test_a_broken_spec_is_a_dag_that_says_so(airflow: Any, folder: Path) -> None
     details = airflow.rest.get("api/v2/dags/broken/details").json()
     assert "broken.yaml:6:14" in details["doc_md"]
     assert airflow.rest.get("api/v2/importErrors").json()["import_errors"] == []
+
+
+def test_the_test_button_of_a_connection_opens_its_catalog(airflow: Any, session: Session) -> None:
+    def tried(**fields: str) -> dict[str, Any]:
+        body = {"connection_id": "lake", "conn_type": "dataset_tasks", "extra": json.dumps(fields)}
+        return dict(airflow.rest.post("api/v2/connections/test", json=body).json())
+
+    home = airflow.env["DATASET_TASKS_HOME"]
+    assert tried(catalog="embedded", home=home) == {
+        "status": True, "message": f"Connected to catalog {session.catalog.id}",
+    }  # fmt: skip
+    refused = tried(store_url="s3://lake")
+    assert refused["status"] is False
+    assert "none is made" in refused["message"]
 
 
 def test_no_draft_is_left_behind_by_all_this(session: Session) -> None:
