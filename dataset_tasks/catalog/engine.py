@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from dataset_tasks.errors import CatalogError, CatalogUnavailableError, InvalidArgumentError, OutcomeUnknownError
+from dataset_tasks.failpoints import failpoint
 
 T = TypeVar("T")
 
@@ -105,9 +106,12 @@ class Database:
         with self._engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            failpoint("catalog.before_work")
             result = work(connection)
             try:
+                failpoint("catalog.before_commit")
                 connection.commit()
+                failpoint("catalog.after_commit")
             except DBAPIError as error:
                 connection.invalidate()
                 found = self._settle(landed, error)

@@ -108,5 +108,13 @@ class Registry(Writes):
                     f"objects written for version {version_id} are gone: {done} of {len(content.objects)} are left",
                     hint="Run the operation again: it writes them anew.",
                 )
+        if content.needs:
+            where = t.objects.c.key.in_(content.needs) & (t.objects.c.state == "live")
+            found = connection.execute(sa.select(sa.func.count()).select_from(t.objects).where(where)).scalar_one()
+            if found != len(content.needs):
+                raise ConflictError(
+                    f"objects that version {version_id} would share are going: {found} of {len(content.needs)} are live",
+                    hint="Run the operation again: it stores the files anew.",
+                )
         if content.gone:
             connection.execute(sa.update(t.objects).where(t.objects.c.key.in_(content.gone)).values(state="condemned"))

@@ -55,7 +55,10 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a commit of content sets in the row of a draft. `objects` become live with it, `gone` are forgotten."""
+    """What a commit of content sets in the row of a draft.
+
+    `objects` become live with it, `needs` must be live already, `gone` are condemned.
+    """
 
     index: ObjectRef | None
     pending: int
@@ -68,6 +71,7 @@ class Content:
     fingerprint: str | None = None
     origin: Mapping[str, JsonValue] | None = None
     objects: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
 

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content
 from dataset_tasks.errors import ConflictError, StateError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Built, Index, Manifest, PathRange, apply, merge
-from dataset_tasks.manifest.columns import binaries, digests, entries, flat, int64s
+from dataset_tasks.manifest.columns import NO_HASH, binaries, digests, entries, flat, int64s
 from dataset_tasks.model import JsonValue, ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context, require_draft
@@ -35,8 +36,8 @@ _DELTA_SCHEMA = pa.schema([("path", pa.binary()), ("size", pa.int64()), ("hash",
 class Edit:
     """Changes to the content of a draft, independent of the state they are laid over.
 
-    `upserts` are sorted tables of path, size and hash of files yet to be stored; `removals` sorted paths. `added` and
-    `modified` count against the state in which the edit was made.
+    `upserts` are sorted tables of path, size and hash of files yet to be stored, or of path, size, link and pin of links;
+    `removals` sorted paths. `added` and `modified` count against the state in which the edit was made.
     """
 
     upserts: list[pa.Table] = field(default_factory=list)
@@ -60,10 +61,12 @@ class Edit:
 
 
 def entries_of(part: pa.Table, owner: str) -> pa.Table:
-    """Pending entries from a table of path, size and hash."""
-    return entries(
-        paths=part["path"].to_pylist(), sizes=part["size"].to_pylist(), hashes=part["hash"].to_pylist(), owner=owner
-    )
+    """Pending entries from a table of path, size and hash; links from one of path, size, link and pin."""
+    paths, sizes = part["path"].to_pylist(), part["size"].to_pylist()
+    if "link" not in part.schema.names:
+        return entries(paths=paths, sizes=sizes, hashes=part["hash"].to_pylist(), owner=owner)
+    links, pins = part["link"].to_pylist(), part["pin"].to_pylist()
+    return entries(paths=paths, sizes=sizes, hashes=NO_HASH * len(paths), owner=owner, links=links, pins=pins)
 
 
 class Comparer:
@@ -157,12 +160,13 @@ def commit_edit(
 class Change:
     """A new head that is not stored yet. `pending` replaces the list of pending files; None keeps the one there is.
 
-    `objects` are chunks that become live with it.
+    `objects` are chunks that become live with it, `needs` chunks of other versions that must be live still.
     """
 
     built: Built
     pending: bytes | None = None
     objects: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 def commit(
@@ -187,10 +191,14 @@ def commit(
     head = version
     for left in reversed(range(_TRIES)):
         made = change(head, session.manifest(head))
+        failpoint("content.before_objects")
         refs = _store(context, head, made, store_id or head.store_id)
         content = replace(_content(head, made, refs, fingerprint, origin), store_id=store_id)
         try:
-            return session.catalog.commit_content(head, content, record)
+            failpoint("content.before_commit")
+            now = session.catalog.commit_content(head, content, record)
+            failpoint("content.after_commit")
+            return now
         except (ConflictError, StateError) as error:
             session.objects.discard((ref.store_id, ref.key) for ref in refs)
             if not left or isinstance(error, StateError):
@@ -228,6 +236,7 @@ def _content(
         fingerprint=fingerprint,
         origin=origin,
         objects=(*(ref.key for ref in refs), *change.objects),
+        needs=change.needs,
     )
 
 

@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError, SourceError
-from dataset_tasks.manifest import Manifest, place
+from dataset_tasks.failpoints import failpoint
+from dataset_tasks.manifest import Manifest, PathRange, place
 from dataset_tasks.manifest.columns import flat
+from dataset_tasks.manifest.reading import cut
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops import scratch, unchanged
@@ -22,6 +24,7 @@ from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.packing import Job, Packed, pack
 from dataset_tasks.ops.requests import Upload, UploadResult
+from dataset_tasks.ops.reuse import in_order, stored_before
 from dataset_tasks.pending import Pending
 from dataset_tasks.progress import Task
 
@@ -61,6 +64,7 @@ class _Tally:
 
     placed: list[pa.Table] = field(default_factory=list)
     objects: dict[str, ObjectRef] = field(default_factory=dict)
+    reused: dict[str, ObjectRef] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
@@ -104,6 +108,7 @@ class _Upload:
             chunks=len(tally.objects),
         )
         if tally.placed:
+            failpoint("upload.before_commit")
             self._commit(tally, result)
         if tally.failures:
             raise self._error(tally.failures)
@@ -114,11 +119,9 @@ class _Upload:
     def _jobs(self, manifest: Manifest, done: _Tally) -> Iterator[Job]:
         """The pending files in path order, cut into what one chunk takes."""
         pending = self._read_pending()
-        stored = [flat(part["path"]) for part in done.placed]
-        known = pa.chunked_array(stored, type=pa.binary()) if stored else None
         job = Job()
         for batch in pending_batches(manifest):
-            todo = batch if known is None else batch.filter(pc.invert(pc.is_in(batch["path"], value_set=known)))
+            todo = batch.filter(_unknown(batch, done.placed)) if done.placed else batch
             sources = pending.sources(flat(todo["path"]))
             for row in zip(
                 todo["path"].to_pylist(), todo["size"].to_pylist(), todo["hash"].to_pylist(), sources, strict=True
@@ -159,7 +162,7 @@ class _Upload:
     # --- what was stored
 
     def _resume(self, manifest: Manifest, tally: _Tally) -> None:
-        """Takes over the chunks that an upload which was killed had recorded."""
+        """Takes over the chunks that an upload which was killed had recorded, and what the last version has stored."""
         session = self._context.session
         for chunk in session.catalog.objects_of(self._version.id, "chunk"):
             if chunk.delta is None or chunk.state != "writing":
@@ -168,23 +171,25 @@ class _Upload:
             placed = still_pending(manifest, Packed.read_delta(session, chunk.store_id, chunk.delta))
             if len(placed):
                 tally.take(Packed(ref=ref, placed=placed, files=len(placed)))
-        tally.placed.sort(key=lambda part: part["path"][0].as_py())
+        batches = (each.filter(_unknown(each, tally.placed)) for each in pending_batches(manifest))
+        places, chunks = stored_before(self._context, self._version, batches, self._store_id)
+        tally.placed += places
+        tally.reused = chunks
+        tally.files += sum(len(each) for each in places)
 
     def _commit(self, tally: _Tally, result: UploadResult) -> None:
-        tally.placed.sort(key=lambda part: part["path"][0].as_py())
+        every = list(in_order(tally.placed))
 
         def change(head: Version, manifest: Manifest) -> Change:
-            placed = (
-                [still_pending(manifest, part) for part in tally.placed] if head is not self._version else tally.placed
-            )
+            placed = [still_pending(manifest, part) for part in every] if head is not self._version else every
             built = place(
                 manifest,
                 placed,
                 new_key=lambda: new_key("pack"),
                 store_id=self._store_id,
-                objects=tally.objects,
+                objects=tally.objects | tally.reused,
             )
-            return Change(built=built, objects=tuple(tally.objects))
+            return Change(built=built, objects=tuple(tally.objects), needs=tuple(tally.reused))
 
         now = commit(
             self._context,
@@ -194,6 +199,7 @@ class _Upload:
             lambda moved: replace(result, version=moved.version),
             store_id=self._store_id,
         )
+        failpoint("upload.after_commit")
         if not now.pending:
             scratch.clear(self._context.session, now)
 
@@ -216,6 +222,14 @@ def pending_batches(manifest: Manifest) -> Iterator[pa.Table]:
             table = manifest.read(segment)
             waits = pc.and_(pc.is_null(table["chunk"]), pc.is_null(table["link"]))
             yield table.filter(waits).select(["path", "size", "hash"])
+
+
+def _unknown(batch: pa.Table, placed: list[pa.Table]) -> pa.Array:
+    """Which rows of a batch have no place yet."""
+    first, last = batch["path"][0].as_py(), batch["path"][len(batch) - 1].as_py()
+    near = [cut(each, PathRange(first, last + b"\0")) for each in placed]
+    known = pa.chunked_array([flat(each["path"]) for each in near if len(each)], type=pa.binary())
+    return pc.invert(pc.is_in(flat(batch["path"]), value_set=flat(known)))
 
 
 def _pending_bytes(manifest: Manifest) -> int:
