@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataset_tasks.catalog.rows import to_micros
 from dataset_tasks.catalog.sql import Catalog
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.objects import Objects
 
 
@@ -23,7 +24,10 @@ def flush(catalog: Catalog, objects: Objects) -> None:
             "version_id": event.version_id,
             "payload": dict(event.payload),
         }
+        failpoint("journal.before_write")
         objects.put_journal(store_id, event.sequence, document)
+        failpoint("journal.after_write")
         written.append(event.sequence)
     if written:
         catalog.mark_journaled(written)
+        failpoint("journal.after_mark")

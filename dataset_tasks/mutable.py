@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dataset_tasks.errors import TargetError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import make_folders, remove_tree, shown, temporary_name
 from dataset_tasks.targets import target_error
 
@@ -55,7 +56,9 @@ def write_folder(
     except OSError as error:
         raise target_error(error, os.fsencode(place), b"") from error
     try:
+        failpoint("mutable.before_fill")
         result = fill(temporary)
+        failpoint("mutable.after_fill")
         try:
             if holds_something:
                 _exchange(temporary, place)
@@ -63,6 +66,7 @@ def write_folder(
                 temporary.rename(place)  # an empty folder gives way to another
         except OSError as error:
             raise target_error(error, os.fsencode(place), b"") from error
+        failpoint("mutable.after_swap")
     finally:
         try:
             remove_tree(temporary)  # what was there before, or what did not come about
@@ -126,6 +130,7 @@ def _exchange(new: Path, old: Path) -> None:
     aside = old.with_name(temporary_name(old.name, "old"))
     old.rename(aside)
     try:
+        failpoint("mutable.in_swap")
         new.rename(old)
     except OSError:
         aside.rename(old)

@@ -16,6 +16,7 @@ from dataset_tasks.catalog.rows import to_micros
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
 from dataset_tasks.errors import AlreadyExistsError, IntegrityError, ObjectMissingError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import ObjectRef
 from dataset_tasks.store import Store, Writer
 
@@ -80,7 +81,9 @@ class Objects:
     def begin(self, version_id: str, store_id: str, keys: Collection[str]) -> None:
         """Makes the rows of objects that are about to be written, and the store's owner file on first use."""
         self._own(store_id)
+        failpoint("objects.before_rows")
         self._catalog.begin_objects(version_id, [(store_id, key, kind_of(key)) for key in keys])
+        failpoint("objects.after_rows")
 
     def put_all(self, version_id: str, store_id: str, parts: Iterable[tuple[str, bytes]]) -> list[ObjectRef]:
         """Writes whole objects (key, bytes) for a version; they become live with the commit that refers to them."""
@@ -90,9 +93,11 @@ class Objects:
         refs = []
         for key, data in held:
             store.put(self.full_key(key), data)
+            failpoint("objects.after_bytes")
             digest = hashlib.sha256(data).hexdigest()
             refs.append(ObjectRef(store_id=store_id, key=key, size=len(data), sha256=digest))
         self._catalog.written(refs)
+        failpoint("objects.after_written")
         return refs
 
     def writer(self, store_id: str, key: str) -> Writer:
@@ -102,9 +107,11 @@ class Objects:
     def discard(self, refs: Iterable[tuple[str, str]]) -> None:
         """Deletes objects (store id, key) that surely never became part of a version, then their rows."""
         held = list(refs)
+        failpoint("objects.before_discard")
         for store_id, key in held:
             self.store(store_id).delete(self.full_key(key))
         self._catalog.forget_objects([key for _, key in held])
+        failpoint("objects.after_discard")
 
     def read(self, ref: ObjectRef) -> bytes:
         """The whole object.

@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from dataset_tasks.cache.listing import Listing, ListingWriter, facts
 from dataset_tasks.copies import Reuse, extract
-from dataset_tasks.errors import StorageError
-from dataset_tasks.extraction import OpenChunk, Rows, Table, read_rows
+from dataset_tasks.errors import SourceError, StorageError
+from dataset_tasks.extraction import FetchLink, OpenChunk, Rows, Table, read_rows
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import make_folders, pread_all, remove_tree, shown, storage_error, temporary_name
 from dataset_tasks.members import PIECE, member_pieces
 from dataset_tasks.progress import Task
@@ -65,7 +66,9 @@ def build(
             kept.commit()
         finally:
             kept.abort()
+            failpoint("cache.after_copy")
 
+            failpoint("cache.after_listing")
 
 def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> None:
     """Brings back every file that is not as it was, and notes what stands now.
@@ -83,6 +86,7 @@ def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> 
         folders: set[bytes] = set()
         with Target(tree, read_only=True) as folder:
             for table in entries():
+    failpoint("cache.before_mend")
                 rows = read_rows(table)
                 folders.update(_folders_of(rows.path))
                 known = old.find(table) if old else [None] * len(rows.path)
@@ -96,6 +100,7 @@ def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> 
 def link(links: Path, tree: Path, listing: Path) -> None:
     """Makes the tree of soft links into a tree, in the place of one that is there.
 
+        failpoint("cache.after_mend")
     Raises:
         StorageError: The disk is full or fails.
     """
@@ -208,3 +213,6 @@ def _beside(place: Path) -> Iterator[Path]:
             remove_tree(gone)
         except OSError as error:
             raise storage_error(error, "remove from the cache", temporary) from error
+        failpoint("cache.before_rename")
+            failpoint("cache.between_renames")
+        failpoint("cache.after_rename")

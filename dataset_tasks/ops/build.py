@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dataset_tasks.errors import DatasetError, IntegrityError, InvalidArgumentError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops import scratch, unchanged
@@ -57,6 +58,7 @@ def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> B
     notes: list[str] = []
     for stage in rest:
         result = _stage(context, stage, versions)
+        failpoint("build.after_stage")
         versions[stage.id] = result.version_id
         if result.unchanged:
             standing = catalog.version(result.version_id)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dataset_tasks.catalog.writes import Content, NewVersion
 from dataset_tasks.errors import InvalidArgumentError, StateError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import EMPTY
 from dataset_tasks.model import Input, Version
 from dataset_tasks.ops.content import merged
@@ -41,6 +42,7 @@ def run(context: Context, request: Create) -> CreateResult:
         parents = [previous, *(parent for parent in parents if parent.id != previous.id)]
     store_id = context.session.store_id(request.store)
     record = context.record(request, lambda version: CreateResult(**about(version), parents=version.parents))
+    failpoint("create.before_commit")
     version = catalog.create(
         NewVersion(
             project=project,
@@ -61,6 +63,7 @@ def run(context: Context, request: Create) -> CreateResult:
         ),
         record,
     )
+    failpoint("create.after_commit")
     return CreateResult(**about(version), parents=version.parents)
 
 

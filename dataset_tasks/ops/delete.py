@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import State, Version
-from dataset_tasks.ops import scratch
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Delete, DeleteResult
+from dataset_tasks.ops.settling import settle
 
 
 def run(context: Context, request: Delete) -> DeleteResult:
@@ -19,14 +20,16 @@ def run(context: Context, request: Delete) -> DeleteResult:
     catalog = context.session.catalog
     version = catalog.resolve(request.ref)
     if version.state in (State.ABORTED, State.DELETED):
+        settle(context, version)
         return _result(version)
     record = context.record(request, _result)
+    failpoint("delete.before_commit")
     if version.state is State.IN_PROGRESS:
         ended = catalog.drop(version, record)
-        scratch.clear(context.session, version)
     else:
         ended = catalog.delete(version, record, force=request.force)
-        context.session.flush_journal()
+    failpoint("delete.after_commit")
+    settle(context, ended)
     return _result(ended)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from dataset_tasks.catalog.writes import Record
-from dataset_tasks.errors import ConflictError, StateError, StorageError
+from dataset_tasks.errors import ConflictError, StateError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import Version
 from dataset_tasks.ops import unchanged
 from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.requests import Finalize, FinalizeResult
-
-_log = logging.getLogger("dataset_tasks")
+from dataset_tasks.ops.settling import settle
 
 
 def run(context: Context, request: Finalize) -> FinalizeResult:
@@ -28,7 +26,7 @@ def run(context: Context, request: Finalize) -> FinalizeResult:
     catalog = context.session.catalog
     version = catalog.resolve(request.ref)
     if version.state.is_final:
-        context.session.flush_journal()
+        settle(context, version)
         return result_of(version)
     require_draft(version)
     standing = unchanged.settle(context, request, version)
@@ -40,6 +38,7 @@ def run(context: Context, request: Finalize) -> FinalizeResult:
             kind="pending_uploads",
             hint="Call upload first.",
         )
+    failpoint("finalize.before_check")
     _check_objects(context, version)
     fingerprint = unchanged.fingerprint_of(version)
     try:
@@ -49,8 +48,8 @@ def run(context: Context, request: Finalize) -> FinalizeResult:
         final = catalog.version(version.id)
         if not (final.state.is_final and final.content_hash == version.content_hash):
             raise
-    context.session.flush_journal()
-    return result_of(tidied(context, final))
+    settle(context, final)
+    return result_of(final)
 
 
 def result_of(version: Version, *, unchanged: bool = False, why: str = "") -> FinalizeResult:
@@ -73,26 +72,11 @@ def commit(context: Context, version: Version, record: Record, fingerprint: str)
     Raises:
         ConflictError, StateError: As `Catalog.finalize`.
     """
-    return context.session.catalog.finalize(
-        version, record, fingerprint=fingerprint, new_bytes=_new_bytes(context, version)
-    )
-
-
-def tidied(context: Context, version: Version) -> Version:
-    """Removes what the draft had stored on the way and the final version does not refer to. Failing costs only space."""
-    catalog, objects = context.session.catalog, context.session.objects
-    needed = {*context.session.manifest(version).index.objects, version.index.key if version.index else ""}
-    left = [
-        each
-        for each in catalog.objects_of(version.id)
-        if each.state != "writing" and each.kind != "report" and each.key not in needed
-    ]
-    try:
-        catalog.condemn([each.key for each in left])
-        objects.discard((each.store_id, each.key) for each in left)
-    except StorageError as error:
-        _log.warning("%s left %d objects to gc: %s", version.label, len(left), error)
-    return version
+    new_bytes = _new_bytes(context, version)
+    failpoint("finalize.before_commit")
+    final = context.session.catalog.finalize(version, record, fingerprint=fingerprint, new_bytes=new_bytes)
+    failpoint("finalize.after_commit")
+    return final
 
 
 def _new_bytes(context: Context, version: Version) -> int:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.chunks import ChunkWriter
 from dataset_tasks.errors import SourceError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.hashing import open_source
 from dataset_tasks.manifest.codec import damaged
 from dataset_tasks.manifest.columns import PLACEMENT_SCHEMA, placements
@@ -81,6 +82,7 @@ def pack(
     """
     objects = context.session.objects
     keys = [new_key("chunk")] + ([] if job.is_last else [new_key("delta")])
+    failpoint("upload.before_chunk")
     objects.begin(version.id, store_id, keys)
     failures: dict[str, str] = {}
     members: list[Member] = []
@@ -97,18 +99,21 @@ def pack(
                 continue
             known[sha256] = member
             members.append(member._replace(path=path))
+            failpoint("upload.after_member")
             task.advance(files=1, bytes=size)
         if not members:
             objects.discard((store_id, key) for key in keys)
             return Packed(failures=failures)
         length, digest = writer.finish()
         sink.commit()
+    failpoint("upload.after_chunk_bytes")
     placed = _table(members, keys[0])
     ref = ObjectRef(store_id=store_id, key=keys[0], size=length, sha256=digest)
     if job.is_last:
         context.session.catalog.written([ref])
     else:
         _put_delta(context, store_id, keys[1], placed, ref)
+    failpoint("upload.after_chunk")
     return Packed(
         ref=ref, placed=placed, failures=failures, files=len(members), bytes=sum(member.size for member in members)
     )
@@ -170,6 +175,7 @@ def _put_delta(context: Context, store_id: str, key: str, placed: pa.Table, chun
     data = sink.getvalue().to_pybytes()
     objects = context.session.objects
     objects.store(store_id).put(objects.full_key(key), data)
+    failpoint("upload.after_delta_bytes")
     delta = ObjectRef(store_id=store_id, key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
     context.session.catalog.written([delta])
     context.session.catalog.written([chunk], delta=key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataset_tasks.errors import ConflictError, StateError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import Publish, PublishResult
@@ -32,7 +33,9 @@ def run(context: Context, request: Publish) -> PublishResult:
         context.session.flush_journal()
         return _result(version, request.alias, unchanged=True)
     try:
+        failpoint("publish.before_commit")
         published = catalog.publish(version, request.alias, context.record(request, result))
+        failpoint("publish.after_commit")
     except (ConflictError, StateError):
         published = catalog.version(version.id)
         if published.state is not State.PUBLISHED or not _is_aliased(context, published, request.alias):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dataset_tasks.chunks import ChunkWriter
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Built, Entry, Manifest, apply, entries
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.objects import new_key
@@ -98,8 +99,10 @@ class _Copier:
             return
         size, sha256 = self._writer.finish()
         self._sink.commit()
+        failpoint("squash.after_chunk_bytes")
         ref = ObjectRef(store_id=self._version.store_id, key=self._key, size=size, sha256=sha256)
         self._context.session.catalog.written([ref])
+        failpoint("squash.after_chunk")
         self.objects[self._key] = ref
         self._writer = self._sink = None
 

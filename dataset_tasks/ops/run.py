@@ -11,6 +11,7 @@ from dataset_tasks.errors import KeyReusedError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
 from dataset_tasks.ops.context import STANDS, Context, about, digest
 from dataset_tasks.ops.requests import OPERATIONS, Request, Result, result_from_json
+from dataset_tasks.ops.settling import settle
 from dataset_tasks.progress import Progress
 from dataset_tasks.session import Session
 
@@ -39,6 +40,11 @@ def run(
     context = Context(
         session=session,
         key=key or f"call/{secrets.token_hex(16)}",
+    if key is not None:
+        replayed = _replay(session, request, key)
+        if replayed is not None:
+            settle(context, session.catalog.version(replayed.version_id))  # its try may have died behind its commit
+            return replayed
         origin=origin,
         progress=progress,
         functions=functions,

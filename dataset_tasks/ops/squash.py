@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.catalog.writes import NewVersion
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Manifest, squash
 from dataset_tasks.model import State, Version
 from dataset_tasks.objects import new_key
@@ -18,6 +19,7 @@ from dataset_tasks.ops.inherited import inherited
 from dataset_tasks.ops.requests import Create, CreateResult, Delete, Squash, SquashResult
 from dataset_tasks.ops.restore import stored_anew
 from dataset_tasks.ops.run import run as run_request
+from dataset_tasks.ops.settling import settle
 
 
 def run(context: Context, request: Squash) -> SquashResult:
@@ -55,18 +57,22 @@ def _fill(
 ) -> SquashResult:
     if draft.state is not State.IN_PROGRESS:
         return _result(draft)
+    failpoint("squash.after_draft")
     source = _content(context, versions, draft)
     own = None if len(versions) == 1 else {version.id for version in versions}
     restored = stored_anew(context, draft, source, own)
+    failpoint("squash.after_copy")
 
     def change(_head: Version, _manifest: Manifest) -> Change:
         return Change(built=restored.built, objects=restored.chunks)
 
     filled = commit(context.part("fill"), request, draft, change, _result)
+    failpoint("squash.after_fill")
     record = context.record(request, _result)
     final = finalize.commit(context, filled, record, fingerprint)
-    context.session.flush_journal()
-    return _result(finalize.tidied(context, final))
+    failpoint("squash.after_final")
+    settle(context, final)
+    return _result(final)
 
 
 def _draft(context: Context, request: Squash, versions: Sequence[Version], project: str) -> Version:

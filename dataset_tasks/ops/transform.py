@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dataset_tasks.errors import DatasetError, InvalidArgumentError, TransformError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops import add, code, scratch, unchanged
 from dataset_tasks.ops.content import head_from, head_of
@@ -53,15 +54,18 @@ def run(context: Context, request: Transform) -> TransformResult:
         unchanged.drop_for(context, request, version, standing)
         why = unchanged.same_as(standing)
         return TransformResult(**about(standing), unchanged=True, why=why)
+    failpoint("transform.after_rewind")
     output = scratch.fresh(context.session, version, f"transform-{digest(request)[:16]}")
     started = time.monotonic()
     inputs = {each.name: read_only_copy(context, each.ref, files=each.files) for each in version.inputs}
     metadata: Mapping[str, JsonValue] | None = None
+    failpoint("transform.before_code")
     if request.call is not None:
         metadata = _call(context, request, inputs, output)
     else:
         _run(request, inputs, output)
     seconds = time.monotonic() - started
+    failpoint("transform.after_code")
     added = add.add_folder(
         context,
         AddFiles(ref=version.id, path=str(output), dataset_path=request.dataset_path),
@@ -77,6 +81,7 @@ def run(context: Context, request: Transform) -> TransformResult:
         ),
         request=request,
     )
+    failpoint("transform.after_add")
     if metadata:
         catalog = context.session.catalog
         record = context.part("metadata").record(request, lambda now: TransformResult(**about(now)))

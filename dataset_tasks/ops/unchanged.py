@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TypedDict, cast
 
 from dataset_tasks.catalog.rows import dump
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch
 from dataset_tasks.ops.context import STANDS, Context, about
@@ -89,7 +90,9 @@ def drop_for(context: Context, request: Request, draft: Version, standing: Versi
         return Result(**about(standing), unchanged=True, why=same_as(standing))
 
     part = context.part("unchanged")
+    failpoint("unchanged.before_drop")
     context.session.catalog.drop(draft, part.record(request, result), origin={STANDS: standing.id})
+    failpoint("unchanged.after_drop")
     scratch.clear(context.session, draft)
 
 

@@ -20,6 +20,7 @@ from dataset_tasks.errors import (
     ObjectMissingError,
     StorageError,
 )
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import (
     Buffer,
     is_temporary_name,
@@ -218,14 +219,17 @@ class _LocalWriter(Writer):
         """Gives the object its name: file durable, then the name, then the folder durable."""
         fd = self._descriptor()
         try:
+            failpoint("local.before_sync")
             os.fsync(fd)
             self.fd = -1
             os.close(fd)
+            failpoint("local.before_name")
             if create_only:
                 self._link()
             else:
                 os.rename(self.temporary, self.path)
             self.temporary = ""
+            failpoint("local.after_name")
             sync_folder(self.folder)
         except OSError as error:
             raise self._failed(error) from error
