@@ -33,22 +33,18 @@ def run(
     functions: Mapping[str, Callable[..., Any]],  # Any: users' functions
 ) -> Result:
     """Runs one operation; see `Session.run`."""
-    if key is not None:
-        replayed = _replay(session, request, key)
-        if replayed is not None:
-            return replayed
     context = Context(
         session=session,
         key=key or f"call/{secrets.token_hex(16)}",
+        origin=origin,
+        progress=progress,
+        functions=functions,
+    )
     if key is not None:
         replayed = _replay(session, request, key)
         if replayed is not None:
             settle(context, session.catalog.version(replayed.version_id))  # its try may have died behind its commit
             return replayed
-        origin=origin,
-        progress=progress,
-        functions=functions,
-    )
     return perform(context, request)
 
 
