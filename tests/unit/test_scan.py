@@ -701,7 +701,8 @@ def remove_deep(root, name):
     subprocess.run(["rm", "-rf", name], check=True, cwd=root)
 
 
-def test_depth_costs_neither_recursion_nor_open_files(tmp_path, monkeypatch):
+def test_depth_costs_neither_recursion_nor_open_files(tmp_path, monkeypatch, request):
+    request.addfinalizer(lambda: remove_deep(tmp_path, "d"))  # deeper than what pytest can remove
     depth = sys.getrecursionlimit() + 500
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(depth):
@@ -725,7 +726,6 @@ def test_depth_costs_neither_recursion_nor_open_files(tmp_path, monkeypatch):
     (batch,) = list(scanned)
     assert batch.path == [b"d/" * depth + b"leaf"]
     assert most - before < 30
-    remove_deep(tmp_path, "d")
 
 
 def test_a_folder_that_was_swapped_while_the_walk_was_far_below_is_noticed(tmp_path):
