@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from dataset_tasks.cache.listing import Listing, ListingWriter, facts
 from dataset_tasks.copies import Reuse, extract
-from dataset_tasks.errors import SourceError, StorageError
-from dataset_tasks.extraction import FetchLink, OpenChunk, Rows, Table, read_rows
+from dataset_tasks.errors import StorageError
+from dataset_tasks.extraction import OpenChunk, Rows, Table, read_rows
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import make_folders, pread_all, remove_tree, shown, storage_error, temporary_name
 from dataset_tasks.members import PIECE, member_pieces
@@ -63,12 +63,12 @@ def build(
                 entries(), open_chunk, temporary,
                 read_only=True, reuse=reuse, written=kept.add, workers=workers, task=task,
             )  # fmt: skip
+            failpoint("cache.after_copy")
             kept.commit()
+            failpoint("cache.after_listing")
         finally:
             kept.abort()
-            failpoint("cache.after_copy")
 
-            failpoint("cache.after_listing")
 
 def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> None:
     """Brings back every file that is not as it was, and notes what stands now.
@@ -80,19 +80,20 @@ def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> 
         IntegrityError: What is needed is damaged in the store as well.
         StorageError: The disk is full or fails, or the store does not answer.
     """
+    failpoint("cache.before_mend")
     old = Listing.open(listing)
     kept = ListingWriter(listing)
     try:
         folders: set[bytes] = set()
         with Target(tree, read_only=True) as folder:
             for table in entries():
-    failpoint("cache.before_mend")
                 rows = read_rows(table)
                 folders.update(_folders_of(rows.path))
                 known = old.find(table) if old else [None] * len(rows.path)
                 kept.add(table, [_mended(folder, rows, row, known[row], open_chunk) for row in range(len(rows.path))])
             folder.seal(folders)
         kept.commit()
+        failpoint("cache.after_mend")
     finally:
         kept.abort()
 
@@ -100,7 +101,6 @@ def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> 
 def link(links: Path, tree: Path, listing: Path) -> None:
     """Makes the tree of soft links into a tree, in the place of one that is there.
 
-        failpoint("cache.after_mend")
     Raises:
         StorageError: The disk is full or fails.
     """
@@ -202,9 +202,12 @@ def _beside(place: Path) -> Iterator[Path]:
         raise storage_error(error, "make a folder in the cache", place) from error
     try:
         yield temporary
+        failpoint("cache.before_rename")
         if place.exists():
             place.rename(gone)
+            failpoint("cache.between_renames")
         temporary.rename(place)
+        failpoint("cache.after_rename")
     except OSError as error:
         raise storage_error(error, "write in the cache", place) from error
     finally:
@@ -213,6 +216,3 @@ def _beside(place: Path) -> Iterator[Path]:
             remove_tree(gone)
         except OSError as error:
             raise storage_error(error, "remove from the cache", temporary) from error
-        failpoint("cache.before_rename")
-            failpoint("cache.between_renames")
-        failpoint("cache.after_rename")

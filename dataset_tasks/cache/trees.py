@@ -24,7 +24,7 @@ from dataset_tasks.cache.making import Entries
 from dataset_tasks.cache.pins import Pin, add_pin
 from dataset_tasks.copies import Reuse
 from dataset_tasks.errors import NotFoundError
-from dataset_tasks.extraction import FetchLink, OpenChunk
+from dataset_tasks.extraction import OpenChunk
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.progress import Task
 from dataset_tasks.targets import Target
@@ -93,10 +93,10 @@ class Cache:
         if not _is_sound(tree, listing):
             with FileLock.acquire(self._layout.build_lock(key), wait_for=f"it makes the copy {key}"):
                 eviction.sweep(self._layout, key)
+                failpoint("cache.after_lock")
                 if not tree.is_dir():
                     if size is not None and not parents:
                         making.check_space(self.root, size)
-                failpoint("cache.after_lock")
                     with ExitStack() as stack:
                         reuse = self._reuse(parents, stack)
                         making.build(tree, listing, entries, open_chunk, reuse=reuse, workers=workers, task=task)
