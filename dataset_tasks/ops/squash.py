@@ -85,7 +85,8 @@ def _draft(context: Context, request: Squash, versions: Sequence[Version], proje
         if version.state not in (State.ABORTED, State.DELETED):
             return version
     listed = {version.id for version in versions}
-    parents = () if len(versions) == 1 else tuple(each for each in versions[0].parents if each not in listed)
+    inherited_from = () if len(versions) == 1 else versions[0].parents
+    parents = tuple(i for i in inherited_from if i not in listed and catalog.version(i).state.is_final)
     return catalog.create(
         NewVersion(
             project=project,
