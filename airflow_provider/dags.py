@@ -24,6 +24,7 @@ from airflow_provider.hooks.dataset import DEFAULT_CONN_ID
 from airflow_provider.operators.step import BrokenSpecOperator, DatasetStepOperator
 from dataset_tasks.errors import InvalidArgumentError, SpecError
 from dataset_tasks.ops.requests import (
+    AddExternal,
     AddFiles,
     AnyRequest,
     Build,
@@ -237,9 +238,9 @@ def _outlets(request: AnyRequest, dataset: PlannedDataset) -> list[Asset]:
     match request:
         case Publish():
             return [dataset_asset(f"{dataset.project}/{dataset.name}")]
-        case Create() | AddFiles() | SyncFolder() | RemoveFiles() | Transform() | Check() | Upload() | Finalize():
+        case Create() | AddFiles() | AddExternal() | SyncFolder() | RemoveFiles() | Transform() | Check():
             return []
-        case Build() | Squash() | Verify() | GetCopy() | Delete():
+        case Upload() | Finalize() | Build() | Squash() | Verify() | GetCopy() | Delete():
             return []
         case _:
             assert_never(request)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from dataset_tasks.errors import IntegrityError
-from dataset_tasks.extraction import Extraction, Nowhere, OpenChunk, Table, read_rows
+from dataset_tasks.errors import IntegrityError, SourceError, SourceUnavailableError
+from dataset_tasks.extraction import Extraction, FetchLink, Nowhere, OpenChunk, Table, read_rows
 from dataset_tasks.filesystem import AnyPath
-from dataset_tasks.paths import to_text
+from dataset_tasks.paths import show, to_text
 from dataset_tasks.progress import Task
 from dataset_tasks.targets import Target, Twins
 
@@ -40,6 +40,7 @@ def extract(
     open_chunk: OpenChunk,
     target: AnyPath,
     *,
+    fetch_link: FetchLink | None = None,
     read_only: bool = False,
     reuse: Reuse | None = None,
     written: Written | None = None,
@@ -51,10 +52,11 @@ def extract(
     On an error files of the copy may stand in the folder: give a folder that nobody looks at yet, and drop it.
 
     Args:
-        entries: Tables with at least `COLUMNS`; every path once. Memory is bounded by the largest table and, per
+        entries: Tables with at least `COLUMNS`, and `link` and `pin` with `fetch_link`; every path once. Memory is bounded by the largest table and, per
             thread, a few MiB.
         open_chunk: Opens the chunk with that key; readers are used from several threads.
         target: An existing folder, best empty.
+        fetch_link: Brings the bytes of external links; without it they are refused.
         read_only: Files 0444, folders 0555 (and the target with them); else 0644 and 0755; less the umask.
         reuse: Offers files to be hard-linked. They must hold what the entry says: nothing is verified here.
         written: Is told what stands.
@@ -64,25 +66,32 @@ def extract(
     Raises:
         IntegrityError: Stored bytes are missing or are not what they should be; `paths` names every file concerned,
             all others are written. Or an entry's path is none.
-        StateError: An entry is pending or a link.
+        SourceError: External links are gone, or changed since they were added; `paths` names them, after 20 of them no
+            more are asked for.
+        SourceUnavailableError: Only servers that do not answer stand in the way of links.
+        StateError: An entry is pending, or a link without `fetch_link`.
         TargetError: The folder can't take the files; `hint` says why.
         StorageError: The disk is full or fails, or the store does not answer.
     """
     with Target(target, read_only=read_only) as folder:
-        extraction = Extraction(folder, open_chunk, workers, task, look=written is not None)
+        extraction = Extraction(folder, open_chunk, workers, task, look=written is not None, fetch_link=fetch_link)
         twins = None if folder.tells_apart() else Twins(folder.path)
         try:
             for table in entries:
-                rows = read_rows(table)
+                rows = read_rows(table, links=fetch_link is not None)
                 if twins:
                     twins.check(rows.path)
                 stats = extraction.add(rows, reuse(table) if reuse else None)
-                if written is not None and not extraction.damage:
+                if extraction.is_hopeless:
+                    break
+                if written is not None and not extraction.damage and not extraction.broken:
                     written(table, [found for found in stats if found is not None])
         finally:
             extraction.close()
         if extraction.damage:
             raise _damage_error(extraction.damage)
+        if extraction.broken:
+            raise _broken_error(extraction.broken)
         if read_only:
             folder.seal()
         return Copied(files=extraction.files, bytes=extraction.bytes, linked=extraction.linked)
@@ -127,4 +136,22 @@ def _damage_error(damage: Mapping[bytes, str]) -> IntegrityError:
         damage[paths[0]] if len(paths) == 1 else "\n".join([f"{len(paths)} files are damaged in the store:", *lines]),
         paths=tuple(map(to_text, paths)),
         hint="Run `dataset-tasks verify` on the version; what is added again with the same content is stored anew.",
+    )
+
+
+def _broken_error(broken: Mapping[bytes, SourceError]) -> SourceError:
+    paths = sorted(broken)
+    lines = [f"{show(path)}: {broken[path].message}" for path in paths]
+    kinds = {error.kind for error in broken.values()}
+    make = SourceUnavailableError if all(error.retryable for error in broken.values()) else SourceError
+    shown = [f"- {line}" for line in lines[:_MOST_SHOWN]]
+    if len(lines) > _MOST_SHOWN:
+        shown.append(f"- and {len(lines) - _MOST_SHOWN} more")
+    return make(
+        lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} external links can't be brought:", *shown]),
+        paths=tuple(map(to_text, paths)),
+        hint=broken[paths[0]].hint
+        if len(kinds) == 1
+        else "Copy the other files with `files=`, or add the links again.",
+        kind=kinds.pop() if len(kinds) == 1 else "",
     )

@@ -186,6 +186,13 @@ class SourceError(DatasetError):
         self.paths = paths
 
 
+class SourceUnavailableError(SourceError):
+    """The server of an external link did not answer; trying again later may help."""
+
+    default_kind = "source_unavailable"
+    retryable = True
+
+
 class TargetError(DatasetError, ValueError):
     """The folder a copy was to be written to can't take it."""
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from dataset_tasks.errors import IntegrityError, ObjectMissingError, StateError
+from dataset_tasks.errors import IntegrityError, ObjectMissingError, SourceError, StateError
 from dataset_tasks.filesystem import Buffer
 from dataset_tasks.members import Member, RangedReader, member_pieces, unpack
 from dataset_tasks.paths import first_fault, show, to_text
@@ -25,6 +25,8 @@ from dataset_tasks.progress import Task
 
 Table: TypeAlias = "pa.Table | pa.RecordBatch"
 OpenChunk: TypeAlias = Callable[[str], RangedReader]
+#: Of a link its URL, pin and size (bytes): gives the bytes of just that pin in pieces, or raises a `SourceError`.
+FetchLink: TypeAlias = Callable[[str, str, int], Iterator[bytes]]
 Stats: TypeAlias = "list[os.stat_result | None]"
 
 _RUN: Final = 4 << 20
@@ -33,6 +35,9 @@ _LARGE: Final = 8 << 20
 _THREADS_PAY: Final = 128 << 10
 _THREADS: Final = 2
 _MOST_OPEN_CHUNKS: Final = 8
+_LINKS_AT_ONCE: Final = 8
+#: With so many links that can't be brought nothing more is asked: each may take as long as a time-out.
+_MOST_BROKEN: Final = 20
 
 
 class Place(Protocol):
@@ -73,6 +78,8 @@ class Rows(NamedTuple):
     offset: list[int]
     stored: list[int]
     method: list[int]
+    links: dict[int, tuple[str, str]]
+    """URL and pin, by row, of the rows that are links."""
 
     def member(self, row: int) -> Member:
         """Where the bytes of a row are."""
@@ -85,7 +92,7 @@ def read_rows(table: Table, *, links: bool = False) -> Rows:
     """The rows of a table, checked: every path is one, and the bytes of every file are stored.
 
     Args:
-        table: With the columns that `Rows` names.
+        table: With the columns that `Rows` names, and `link` and `pin` where there are links.
         links: Let links pass; else they are refused.
 
     Raises:
@@ -104,6 +111,7 @@ def read_rows(table: Table, *, links: bool = False) -> Rows:
     chunks: list[str | None] = table.column("chunk").to_pylist()
     if None in chunks:
         _check_stored(paths, kinds, chunks, links=links)
+    held = [row for row, kind in enumerate(kinds) if kind] if None in chunks else []
     return Rows(
         path=paths,
         kind=kinds,
@@ -113,14 +121,20 @@ def read_rows(table: Table, *, links: bool = False) -> Rows:
         offset=table.column("offset").to_pylist(),
         stored=table.column("stored").to_pylist(),
         method=table.column("method").to_pylist(),
+        links=_links(table, held) if held else {},
     )
+
+
+def _links(table: Table, held: Iterable[int]) -> dict[int, tuple[str, str]]:
+    urls, pins = table.column("link").to_pylist(), table.column("pin").to_pylist()
+    return {row: (urls[row], pins[row] or "") for row in held}
 
 
 def _check_stored(paths: list[bytes], kinds: list[int], chunks: list[str | None], *, links: bool) -> None:
     for path, kind, chunk in zip(paths, kinds, chunks, strict=True):
         if kind and not links:
             raise StateError(
-                f"{show(path)} is an external link, which a copy can't bring yet",
+                f"{show(path)} is an external link, which this copy does not bring",
                 hint="Copy the other files with `files=`.",
                 kind="external_link",
             )
@@ -170,17 +184,28 @@ class Extraction:
         workers: Threads; None chooses.
         task: Is told of progress.
         look: Whether `add` is to tell what `stat` says of the files.
+        fetch_link: Brings the bytes of external links; without it they are passed over.
 
     Attributes:
-        files, bytes, linked: What was brought; `linked` of the files are links.
+        files, bytes, linked: What was brought; `linked` of the files are hard links.
+        broken: The error, by path, of the external links that can't be brought.
         damage: What is wrong, by path, of the files whose bytes are missing or not what they should be.
     """
 
     def __init__(
-        self, place: Place, open_chunk: OpenChunk, workers: int | None, task: Task | None, *, look: bool
+        self,
+        place: Place,
+        open_chunk: OpenChunk,
+        workers: int | None,
+        task: Task | None,
+        *,
+        look: bool,
+        fetch_link: FetchLink | None = None,
     ) -> None:
         self.files = self.bytes = self.linked = 0
         self.damage: dict[bytes, str] = {}
+        self.broken: dict[bytes, SourceError] = {}
+        self._fetch_link = fetch_link
         self._place = place
         self._open_chunk = open_chunk
         self._workers = workers
@@ -208,7 +233,14 @@ class Extraction:
                 self._extract(run, rows, stats)
         else:
             self._extract_all(workers, runs, rows, stats)
+        if rows.links and self._fetch_link is not None:
+            self._bring_links(self._fetch_link, rows, stats)
         return stats
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so many links are broken that going on is a waste of time."""
+        return len(self.broken) >= _MOST_BROKEN
 
     def close(self) -> None:
         """Ends the threads; what they have not begun is dropped."""
@@ -226,6 +258,29 @@ class Extraction:
         self.linked += 1
         self._count(1, rows.size[row])
         return True
+
+    def _bring_links(self, fetch: FetchLink, rows: Rows, stats: Stats) -> None:
+        workers = min(self._workers or _LINKS_AT_ONCE, len(rows.links))
+        with ThreadPoolExecutor(workers, thread_name_prefix="dataset-tasks-links") as pool:
+            futures = [pool.submit(self._bring_link, fetch, row, rows, stats) for row in rows.links]
+            try:
+                for future in futures:
+                    future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def _bring_link(self, fetch: FetchLink, row: int, rows: Rows, stats: Stats) -> None:
+        if self.is_hopeless:
+            return
+        pieces = self._counted(fetch(*rows.links[row], rows.size[row]))
+        try:
+            stats[row] = self._place.write_pieces(rows.path[row], pieces)
+        except SourceError as error:
+            with self._lock:
+                self.broken[rows.path[row]] = error
+            return
+        self._count(1, 0)
 
     def _extract_all(self, workers: int, runs: Sequence[_Run], rows: Rows, stats: Stats) -> None:
         if self._pool is None:

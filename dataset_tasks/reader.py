@@ -1,11 +1,11 @@
-"""One stored file as something to read and seek in, by ranged reads of its chunk."""
+"""One file as something to read and seek in: by ranged reads of its chunk, or from where a link leads."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest import STORED, Entry
@@ -13,25 +13,13 @@ from dataset_tasks.members import Member, RangedReader, member_pieces
 from dataset_tasks.paths import show
 
 
-class EntryReader(io.RawIOBase):
-    """Reads one entry. Stored members are read where one looks; deflated ones from the start, and again after a seek back.
+class _Reader(io.RawIOBase):
+    """What both kinds of reader have: a size and a position."""
 
-    A read that goes through the whole file in order checks its hash at the end.
-
-    Raises:
-        IntegrityError: While reading: the bytes are not those of the entry.
-    """
-
-    def __init__(self, chunk: RangedReader, entry: Entry) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self._chunk = chunk
-        self._entry = entry
+        self._size = size
         self._at = 0
-        self._sha = hashlib.sha256()
-        self._hashed_to = 0
-        self._pieces: Iterator[bytes] = iter(())
-        self._piece = b""
-        self._piece_at = -1
 
     def readable(self) -> bool:
         """True."""
@@ -47,11 +35,31 @@ class EntryReader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Goes to a position; behind the end nothing is read."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._entry.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise ValueError(f"position {base + offset} is before the start")
         self._at = base + offset
         return self._at
+
+
+class EntryReader(_Reader):
+    """Reads one entry. Stored members are read where one looks; deflated ones from the start, and again after a seek back.
+
+    A read that goes through the whole file in order checks its hash at the end.
+
+    Raises:
+        IntegrityError: While reading: the bytes are not those of the entry.
+    """
+
+    def __init__(self, chunk: RangedReader, entry: Entry) -> None:
+        super().__init__(entry.size)
+        self._chunk = chunk
+        self._entry = entry
+        self._sha = hashlib.sha256()
+        self._hashed_to = 0
+        self._pieces: Iterator[bytes] = iter(())
+        self._piece = b""
+        self._piece_at = -1
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # any writable buffer
         """Fills the buffer as far as the file goes; 0 at the end."""
@@ -92,3 +100,48 @@ class EntryReader(io.RawIOBase):
                 paths=(show(self._entry.path),),
                 hint="Run `dataset-tasks verify` to see what else is.",
             )
+
+
+class LinkReader(_Reader):
+    """Reads what a link leads to, from the start; after a seek back from the start again.
+
+    Args:
+        fetch: Gives the bytes in pieces.
+        size: How many there are.
+
+    Raises:
+        SourceError: While reading: the bytes are gone, or not those that were pinned.
+    """
+
+    def __init__(self, fetch: Callable[[], Generator[bytes]], size: int) -> None:
+        super().__init__(size)
+        self._fetch = fetch
+        self._pieces: Generator[bytes] | None = None
+        self._piece = b""
+        self._piece_at = 0
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # any writable buffer
+        """Fills the buffer from the piece that is at hand; 0 at the end."""
+        if self._pieces is None or self._at < self._piece_at:
+            self._drop()
+            self._pieces, self._piece, self._piece_at = self._fetch(), b"", 0
+        while self._at >= self._piece_at + len(self._piece):
+            self._piece_at += len(self._piece)
+            self._piece = next(self._pieces, b"")  # the end too is asked for: it tells whether all was well
+            if not self._piece:
+                return 0
+        start = self._at - self._piece_at
+        data = self._piece[start : start + len(buffer)]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        self._drop()
+        super().close()
+
+    def _drop(self) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
+            self._pieces = None

@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_tasks import external
 from dataset_tasks.cache import TreeKey
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.manifest import Entry, Manifest, PathRange, diff
@@ -19,7 +21,7 @@ from dataset_tasks.ops.context import require_final
 from dataset_tasks.ops.inherited import inherited
 from dataset_tasks.paths import DatasetPattern, show
 from dataset_tasks.pending import Pending
-from dataset_tasks.reader import EntryReader
+from dataset_tasks.reader import EntryReader, LinkReader
 from dataset_tasks.session import Session
 
 if TYPE_CHECKING:
@@ -120,20 +122,22 @@ class VersionView:
         return len(chunks)
 
     def open(self, path: str) -> io.BufferedReader:
-        """One file as a seekable binary reader.
+        """One file as a seekable binary reader; a link is read from where it leads.
 
         Raises:
-            NotFoundError: The version has no such file, or it is a link.
+            NotFoundError: The version has no such file.
             StateError: The version is not final.
         """
         require_final(self._version, "open")
         manifest = self.manifest()
         entry = manifest.find(path)
-        if entry is None or entry.is_link:
-            what = "is a link, its bytes are not in the store" if entry else "is not in it"
+        if entry is None:
             raise NotFoundError(
-                f"{show(path)} {what}: {self._version.label}", hint="See `list_files()` for what is there."
+                f"{show(path)} is not in it: {self._version.label}", hint="See `list_files()` for what is there."
             )
+        if entry.link is not None:
+            pieces = partial(external.fetch, entry.link, entry.pin or "", entry.size)
+            return io.BufferedReader(LinkReader(pieces, entry.size), buffer_size=1 << 20)
         chunk = self._session.chunk_opener(manifest)(entry.chunk or "")
         return io.BufferedReader(EntryReader(chunk, entry), buffer_size=1 << 20)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prefect_blocks.blocks import DatasetCatalog as DatasetCatalog
     from prefect_blocks.flows import flow_from_spec as flow_from_spec
     from prefect_blocks.function import dataset_task as dataset_task
+    from prefect_blocks.tasks import add_external_files as add_external_files
     from prefect_blocks.tasks import add_files as add_files
     from prefect_blocks.tasks import build_dataset as build_dataset
     from prefect_blocks.tasks import check_dataset as check_dataset
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DatasetCatalog",
+    "add_external_files",
     "add_files",
     "build_dataset",
     "check_dataset",

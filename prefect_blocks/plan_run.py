@@ -15,6 +15,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed
 
 from dataset_tasks.ops.requests import (
+    AddExternal,
     AddFiles,
     AnyRequest,
     Build,
@@ -55,6 +56,8 @@ def task_of(request: AnyRequest) -> DatasetTask[..., Json]:
             return tasks.create_dataset
         case AddFiles():
             return tasks.add_files
+        case AddExternal():
+            return tasks.add_external_files
         case SyncFolder():
             return tasks.sync_folder
         case RemoveFiles():

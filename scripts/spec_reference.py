@@ -22,7 +22,7 @@ _NAMES = {
     "object": "mapping",
 }
 #: The model that each key without an operation belongs to.
-_OWNERS = {"add": schema.Add, "sync": schema.Sync, "publish": schema.Publish}
+_OWNERS = {"add": schema.Add, "external": schema.External, "sync": schema.Sync, "publish": schema.Publish}
 _LATER = {(_OWNERS[path[0]] if len(path) > 1 else schema.Dataset, path[-1]) for path in LATER}
 
 

@@ -48,7 +48,8 @@ print(json.dumps({n: list(inspect.signature(t.fn).parameters) for n in names if 
 """
 #: The task of each verb: named as the methods of `Dataset` are, where there is one.
 TASK_OF = {
-    "create": "create_dataset", "add": "add_files", "sync": "sync_folder", "remove": "remove_files",
+    "create": "create_dataset", "add": "add_files", "external": "add_external_files",
+    "sync": "sync_folder", "remove": "remove_files",
     "transform": "transform_dataset", "check": "check_dataset", "upload": "upload_dataset",
     "finalize": "finalize_dataset", "build": "build_dataset", "publish": "publish_dataset", "squash": "squash_datasets",
     "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
@@ -75,7 +76,7 @@ def test_the_request_and_the_result_are_frozen_and_pass_through_json(verb: str) 
     assert (request.verb, is_dataclass(request), issubclass(request, Request), issubclass(result, Result)) == (
         verb, True, True, True,
     )  # fmt: skip
-    required = {"name": "raw", "ref": VERSION, "path": "data", "refs": (VERSION,), "stages": ()}
+    required = {"name": "raw", "ref": VERSION, "path": "data", "urls": ("file:///data",), "refs": (VERSION,), "stages": ()}
     one = request(**{name: value for name, value in required.items() if name in field_names(verb)})
     assert request_from_json(json.loads(json.dumps(to_json(one)))) == one
     came = result(catalog_id=VERSION, version_id=VERSION, project="nyc", name="raw", version="1.0.0")

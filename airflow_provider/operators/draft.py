@@ -1,4 +1,4 @@
-"""Operators that make and fill a draft: create, add, sync, remove, transform, check."""
+"""Operators that make and fill a draft: create, add, external, sync, remove, transform, check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from airflow_provider.operators.base import DatasetOperator
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Inputs, Ref
-from dataset_tasks.ops.requests import AddFiles, Check, Create, OnError, RemoveFiles, SyncFolder, Transform
+from dataset_tasks.ops.requests import AddExternal, AddFiles, Check, Create, OnError, RemoveFiles, SyncFolder, Transform
 
 
 class DatasetCreateOperator(DatasetOperator):
@@ -116,6 +116,38 @@ class DatasetAddOperator(DatasetOperator):
         self.recursive = recursive
         self.on_error = on_error
         self.max_workers = max_workers
+
+
+class DatasetExternalOperator(DatasetOperator):
+    """Adds links to a draft: files that stay where they are, pinned as they are now.
+
+    Args:
+        ref: The draft, such as `create.output["version_id"]`.
+        urls: `file://`, `s3://` or `http(s)://` URL of a file, folder or prefix; one or several.
+        wildcard: Patterns of what to take; default everything.
+        dataset_path: Folder of the version that it goes to.
+        recursive: Whether patterns match at any depth.
+        kwargs: See `DatasetOperator`.
+    """
+
+    operation = AddExternal
+
+    def __init__(
+        self,
+        *,
+        ref: Ref,
+        urls: Sequence[str] | str,
+        wildcard: Sequence[str] | str | None = None,
+        dataset_path: str | None = None,
+        recursive: bool = True,
+        **kwargs: Any,  # Any: BaseOperator's own arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+        self.urls = urls
+        self.wildcard = wildcard
+        self.dataset_path = dataset_path
+        self.recursive = recursive
 
 
 class DatasetSyncOperator(DatasetOperator):

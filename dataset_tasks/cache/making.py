@@ -12,11 +12,13 @@ from typing import TypeAlias
 
 from dataset_tasks.cache.listing import Listing, ListingWriter, facts
 from dataset_tasks.copies import Reuse, extract
-from dataset_tasks.errors import StorageError
-from dataset_tasks.extraction import OpenChunk, Rows, Table, read_rows
+from dataset_tasks.errors import SourceError, StorageError
+from dataset_tasks.extraction import FetchLink, OpenChunk, Rows, Table, read_rows
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import make_folders, pread_all, remove_tree, shown, storage_error, temporary_name
+from dataset_tasks.manifest.columns import NO_HASH
 from dataset_tasks.members import PIECE, member_pieces
+from dataset_tasks.paths import show, to_text
 from dataset_tasks.progress import Task
 from dataset_tasks.targets import Target
 
@@ -47,6 +49,7 @@ def build(
     entries: Entries,
     open_chunk: OpenChunk,
     *,
+    fetch_link: FetchLink | None = None,
     reuse: Reuse | None,
     workers: int | None,
     task: Task | None,
@@ -60,7 +63,7 @@ def build(
         kept = ListingWriter(listing)
         try:
             extract(
-                entries(), open_chunk, temporary,
+                entries(), open_chunk, temporary, fetch_link=fetch_link,
                 read_only=True, reuse=reuse, written=kept.add, workers=workers, task=task,
             )  # fmt: skip
             failpoint("cache.after_copy")
@@ -70,14 +73,17 @@ def build(
             kept.abort()
 
 
-def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> None:
+def mend(
+    tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk, *, fetch_link: FetchLink | None = None
+) -> None:
     """Brings back every file that is not as it was, and notes what stands now.
 
     A file whose `stat` is another but whose content is right stays: hard links to other trees, which change its ctime,
-    come and go.
+    come and go. That of an external link, which has no hash, is brought anew; such files are never hard-linked.
 
     Raises:
         IntegrityError: What is needed is damaged in the store as well.
+        SourceError: What is needed is an external link that is gone or changed.
         StorageError: The disk is full or fails, or the store does not answer.
     """
     failpoint("cache.before_mend")
@@ -87,10 +93,11 @@ def mend(tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk) -> 
         folders: set[bytes] = set()
         with Target(tree, read_only=True) as folder:
             for table in entries():
-                rows = read_rows(table)
+                rows = read_rows(table, links=fetch_link is not None)
                 folders.update(_folders_of(rows.path))
                 known = old.find(table) if old else [None] * len(rows.path)
-                kept.add(table, [_mended(folder, rows, row, known[row], open_chunk) for row in range(len(rows.path))])
+                bring = _Bring(rows, open_chunk, fetch_link)
+                kept.add(table, [_mended(folder, rows, row, known[row], bring) for row in range(len(rows.path))])
             folder.seal(folders)
         kept.commit()
         failpoint("cache.after_mend")
@@ -137,6 +144,8 @@ def reuse_of(parents: Sequence[tuple[Path, Listing, Target]]) -> Reuse:
             hashes: list[bytes] = table.column("hash").to_pylist()
             top = os.fsencode(tree) + b"/"
             for row, expected in enumerate(known):
+                if hashes[row] == NO_HASH:  # an external link: the path alone does not tell what it held
+                    continue
                 if expected and sources[row] is None and _is_as_it_was(folder, paths[row], expected, hashes[row]):
                     sources[row] = top + paths[row]
         return sources
@@ -158,14 +167,37 @@ def _is_as_it_was(folder: Target, path: bytes, expected: list[int], sha256: byte
     return found is not None and (facts(found) == expected or _holds(folder, path, found, sha256))
 
 
-def _mended(folder: Target, rows: Rows, row: int, expected: list[int] | None, open_chunk: OpenChunk) -> os.stat_result:
+class _Bring:
+    """Gives the content of rows, wherever it is."""
+
+    def __init__(self, rows: Rows, open_chunk: OpenChunk, fetch_link: FetchLink | None) -> None:
+        self._rows, self._open_chunk, self._fetch_link = rows, open_chunk, fetch_link
+
+    def __call__(self, row: int) -> Iterator[bytes]:
+        rows = self._rows
+        if row not in rows.links or self._fetch_link is None:
+            return member_pieces(self._open_chunk(rows.chunk[row]), rows.member(row))
+        return self._link(self._fetch_link, row)
+
+    def _link(self, fetch: FetchLink, row: int) -> Iterator[bytes]:
+        path = self._rows.path[row]
+        try:
+            yield from fetch(*self._rows.links[row], self._rows.size[row])
+        except SourceError as error:
+            raise type(error)(
+                f"{show(path)}: {error.message}", paths=(to_text(path),), hint=error.hint, kind=error.kind
+            ) from error
+
+
+def _mended(folder: Target, rows: Rows, row: int, expected: list[int] | None, bring: _Bring) -> os.stat_result:
     path = rows.path[row]
     found = folder.look(path)
     if found is not None and expected is not None and facts(found) == expected:
         return found
-    if found is not None and found.st_size == rows.size[row] and _holds(folder, path, found, rows.hash[row]):
+    may_hold = row not in rows.links and found is not None and found.st_size == rows.size[row]
+    if may_hold and found is not None and _holds(folder, path, found, rows.hash[row]):
         return folder.look(path) or found
-    return folder.replace(path, member_pieces(open_chunk(rows.chunk[row]), rows.member(row)))
+    return folder.replace(path, bring(row))
 
 
 def _holds(folder: Target, path: bytes, found: os.stat_result, sha256: bytes) -> bool:

@@ -24,7 +24,7 @@ from dataset_tasks.cache.making import Entries
 from dataset_tasks.cache.pins import Pin, add_pin
 from dataset_tasks.copies import Reuse
 from dataset_tasks.errors import NotFoundError
-from dataset_tasks.extraction import OpenChunk
+from dataset_tasks.extraction import FetchLink, OpenChunk
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.progress import Task
 from dataset_tasks.targets import Target
@@ -61,6 +61,7 @@ class Cache:
         entries: Entries,
         open_chunk: OpenChunk,
         *,
+        fetch_link: FetchLink | None = None,
         parents: Sequence[TreeKey] = (),
         soft_links: bool = False,
         size: int | None = None,
@@ -76,6 +77,7 @@ class Cache:
             key: Which tree.
             entries: Gives the version's entries (see `copies.extract`), sorted by path; called only when needed.
             open_chunk: Opens the chunk with that key; called only when needed.
+            fetch_link: Brings the bytes of external links (see `copies.extract`).
             parents: Trees whose files are hard-linked where path and hash are the same, if they are cached.
             soft_links: Give a tree of soft links to the files instead.
             size: Bytes of the version: less space than that is an error before anything is read.
@@ -84,7 +86,8 @@ class Cache:
 
         Raises:
             IntegrityError: Stored bytes are missing or damaged; `paths` names the files. No tree is made.
-            StateError: An entry is pending or a link.
+            SourceError: External links are gone or changed (see `copies.extract`). No tree is made.
+            StateError: An entry is pending, or a link without `fetch_link`.
             TargetError: The cache's file system can't hold the names.
             StorageError: The cache can't be written or has no space, or the store does not answer.
         """
@@ -99,9 +102,12 @@ class Cache:
                         making.check_space(self.root, size)
                     with ExitStack() as stack:
                         reuse = self._reuse(parents, stack)
-                        making.build(tree, listing, entries, open_chunk, reuse=reuse, workers=workers, task=task)
+                        making.build(
+                            tree, listing, entries, open_chunk,
+                            fetch_link=fetch_link, reuse=reuse, workers=workers, task=task,
+                        )  # fmt: skip
                 elif not _is_sound(tree, listing):
-                    making.mend(tree, listing, entries, open_chunk)
+                    making.mend(tree, listing, entries, open_chunk, fetch_link=fetch_link)
         return self._linked(key) if soft_links else tree
 
     def find(self, key: TreeKey, *, hold: bool = False) -> Path | None:

@@ -1,4 +1,4 @@
-"""Commands that make and fill a draft: create, add, sync, remove, transform, check, upload, finalize."""
+"""Commands that make and fill a draft: create, add, external, sync, remove, transform, check, upload, finalize."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
     command(app, "create", panel=PANEL)(create)
     command(app, "add", panel=PANEL)(add)
+    command(app, "external", panel=PANEL)(external)
     command(app, "sync", panel=PANEL)(sync)
     command(app, "remove", panel=PANEL)(remove)
     command(app, "transform", panel=PANEL)(transform)
@@ -106,6 +107,35 @@ def add(
             recursive=recursive,
             on_error="skip" if skip_errors else "raise",
             max_workers=max_workers,
+        )
+        return cli.perform(session, request, describe)
+
+
+def external(
+    cli: Cli,
+    urls: Annotated[
+        list[str], typer.Argument(metavar="URL...", help="file://, s3:// or http(s):// URLs of files or folders.")
+    ],
+    id: opt.Id = None,
+    wildcard: opt.Wildcards = None,
+    dataset_path: opt.DatasetPath = None,
+    recursive: Annotated[bool, typer.Option(help="Whether wildcards match at any depth.")] = True,
+) -> int:
+    """Add links to a draft: files that stay where they are, pinned as they are now."""
+    from dataset_tasks.ops.requests import AddExternal, AddExternalResult
+
+    def describe(result: requests.Result) -> str:
+        assert isinstance(result, AddExternalResult)
+        linked = f"{count(result.files, 'link')}, {size(result.bytes)}"
+        return f"{label(result)}: {result.added:,} added, {result.modified:,} modified; {linked}"
+
+    with cli.session() as session:
+        request = AddExternal(
+            ref=cli.version(session, None, id, Want.DRAFT).id,
+            urls=tuple(urls),
+            wildcard=tuple(wildcard) if wildcard else None,
+            dataset_path=dataset_path,
+            recursive=recursive,
         )
         return cli.perform(session, request, describe)
 

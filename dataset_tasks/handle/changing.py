@@ -62,6 +62,41 @@ class Changing(Handle):
         with self._telling(verbose):
             return self._run(request, r.AddFilesResult).added
 
+    def add_external_files(
+        self,
+        source_url: str | Sequence[str],
+        wildcard: str | Sequence[str] | None = None,
+        dataset_path: str | None = None,
+        recursive: bool = True,
+        verbose: bool = False,
+    ) -> int:
+        """Adds links: files that stay where they are, pinned as they are now.
+
+        Args:
+            source_url: `file://`, `s3://` or `http(s)://` URL of a file, folder or prefix; one or several.
+            wildcard: Glob or globs relative to the URL.
+            dataset_path: Folder of the dataset to land in.
+            recursive: Globs match at any depth.
+            verbose: Print what was added and modified.
+
+        Returns:
+            How many paths were added that the version did not have.
+
+        Raises:
+            SourceError: URLs can't be reached; all are named and nothing changes.
+            InvalidArgumentError: A URL can't be a link or holds credentials, or a pattern is no good.
+            StateError: The version is no draft.
+        """
+        request = r.AddExternal(
+            ref=self._id,
+            urls=texts_of(source_url) or (),
+            wildcard=texts_of(wildcard),
+            dataset_path=dataset_path,
+            recursive=recursive,
+        )
+        with self._telling(verbose):
+            return self._run(request, r.AddExternalResult).added
+
     def sync_folder(
         self,
         local_path: str | Path,

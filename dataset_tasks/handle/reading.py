@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset_tasks.errors import SourceError
 from dataset_tasks.handle.base import Handle, VersionArg, id_of, texts_of
 from dataset_tasks.model import FileEntry, LinkEntry
 from dataset_tasks.ops import requests as r
@@ -113,6 +114,7 @@ class Reading(Handle):
         Raises:
             StateError: The version is not final.
             IntegrityError: Stored bytes are not what was finalized; the files are named.
+            SourceError: Links are gone or changed; they are named.
         """
         return self._copy(
             r.GetCopy(
@@ -152,6 +154,7 @@ class Reading(Handle):
             TargetError: The folder can't take it.
             StateError: The version is not final.
             IntegrityError: Stored bytes are not what was finalized.
+            SourceError: Links are gone or changed; they are named.
         """
         return self._copy(
             r.GetCopy(
@@ -171,6 +174,9 @@ class Reading(Handle):
     ) -> list[str]:
         """Compares a copy with the version; paths that differ, sorted. Nothing is healed.
 
+        Links are looked at where they lead, too. When one of them leaves nothing to make the copy from, the store is
+        compared instead.
+
         Args:
             local_copy_path: The copy; without one that in the cache, made if there is none.
             skip_hash: Compare sizes only.
@@ -180,9 +186,15 @@ class Reading(Handle):
             TargetError: There is no such folder.
             StateError: The version is not final.
         """
-        path = local_copy_path if local_copy_path is not None else self._view.cached() or self.get_local_copy()
+        path = local_copy_path if local_copy_path is not None else self._view.cached()
+        try:
+            path = path if path is not None else self.get_local_copy()
+        except SourceError as error:  # a link: which ones, the verify will tell
+            if error.retryable:
+                raise
+        folder = os.fsdecode(path) if path is not None else None
         mode: Any = "size" if skip_hash else "hash"  # Any: a literal mypy can't see through the conditional
-        bad = self._run(r.Verify(ref=self._id, path=os.fsdecode(path or ""), mode=mode), r.VerifyResult).bad
+        bad = self._run(r.Verify(ref=self._id, path=folder, mode=mode), r.VerifyResult).bad
         for each in bad if verbose else ():
             print(each)  # noqa: T201  # asked for
         return list(bad)

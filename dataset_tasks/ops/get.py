@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from dataset_tasks import external
 from dataset_tasks.cache import TreeKey
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.copies import extract
@@ -29,7 +30,9 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     """Gives the shared read-only copy, or fills a folder of the user's own.
 
     Raises:
-        StateError: The version is not final, or holds links.
+        StateError: The version is not final.
+        SourceError: External links are gone, or changed since they were added; they are named and there is no copy.
+        SourceUnavailableError: The servers of external links do not answer; trying again may help.
         InvalidArgumentError: `part` and `num_parts` do not go together.
         TargetError: The target can't take the copy; it is as it was.
         IntegrityError: Stored bytes are missing or damaged; the files are named and there is no copy.
@@ -47,6 +50,7 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
                     wanted.tables(),
                     context.session.chunk_opener(wanted.manifest),
                     folder,
+                    fetch_link=external.fetch,
                     workers=request.max_workers,
                     task=task,
                 ),
@@ -59,6 +63,7 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
                 TreeKey(version.catalog_id, version.id, wanted.part_name()),
                 wanted.tables,
                 context.session.chunk_opener(wanted.manifest),
+                fetch_link=external.fetch,
                 parents=_relatives(version, request),
                 soft_links=bool(request.soft_links),
                 size=size,

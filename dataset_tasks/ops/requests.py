@@ -113,6 +113,28 @@ class AddFilesResult(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddExternal(Request):
+    """Adds links to a draft: files that stay at `file://`, `s3://` or `http(s)://` URLs, each pinned as it is now."""
+
+    verb: ClassVar[str] = "external"
+    ref: str
+    urls: tuple[str, ...]
+    wildcard: tuple[str, ...] | None = None
+    dataset_path: str | None = None
+    recursive: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddExternalResult(Result):
+    """Counts of this call, as an add counts them; `files` and `bytes` are what the URLs lead to."""
+
+    added: int = 0
+    modified: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncFolder(Request):
     """Makes the part of a draft under `dataset_path` equal to a folder."""
 
@@ -420,6 +442,7 @@ class DeleteResult(Result):
 AnyRequest: TypeAlias = (
     Create
     | AddFiles
+    | AddExternal
     | SyncFolder
     | RemoveFiles
     | Transform
@@ -441,6 +464,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
         for request, result in (
             (Create, CreateResult),
             (AddFiles, AddFilesResult),
+            (AddExternal, AddExternalResult),
             (SyncFolder, SyncFolderResult),
             (RemoveFiles, RemoveFilesResult),
             (Transform, TransformResult),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -78,7 +78,7 @@ class _Copier:
 
     def table(self, batch: list[Entry], owners: Collection[str] | None) -> pa.Table:
         """The entries of a batch with the places and owners they have now."""
-        rows = [self._moved(entry) if not entry.is_link and _is_in(entry, owners) else entry for entry in batch]
+        rows = [self._moved(entry) if _is_in(entry, owners) else entry for entry in batch]
         return entries(
             paths=[row.path for row in rows],
             sizes=[row.size for row in rows],
@@ -107,6 +107,8 @@ class _Copier:
         self._writer = self._sink = None
 
     def _moved(self, entry: Entry) -> Entry:
+        if entry.is_link:
+            return replace(entry, owner=self._version.id)
         writer = self._open(entry.size)
         chunk = self._context.session.objects.ranges(self._source.index.objects[entry.chunk or ""])
         member = writer.add_member(chunk, member_of(entry))

@@ -16,7 +16,7 @@ from dataset_tasks.progress import Progress
 from dataset_tasks.session import Session
 
 _STRICT_KEYS = {"create", "squash"}
-_ON_DRAFTS = {"add", "sync", "remove", "transform", "check", "upload", "finalize"}
+_ON_DRAFTS = {"add", "external", "sync", "remove", "transform", "check", "upload", "finalize"}
 
 
 class _Operation(Protocol):

@@ -1,4 +1,4 @@
-"""The files of a draft as they stand: those still pending from where they are, the others from the store."""
+"""The files of a draft as they stand: those still pending and links from where they are, the others from the store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from dataset_tasks import external
 from dataset_tasks.errors import SourceError
 from dataset_tasks.manifest import Entry, Manifest, PathRange
 from dataset_tasks.manifest.columns import binaries, rows
@@ -19,10 +20,10 @@ from dataset_tasks.pending import Pending
 
 
 def files(context: Context, version: Version, pattern: str) -> Iterator[tuple[str, Path]]:
-    """Dataset path and local file of everything a pattern matches; what is in the store is fetched to scratch.
+    """Dataset path and local file of everything a pattern matches; what is in the store, or a link, is fetched to scratch.
 
     Raises:
-        SourceError: A pending file is not where it was recorded.
+        SourceError: A pending file is not where it was recorded; a link is gone or changed.
         IntegrityError: Stored bytes are not what they should be.
     """
     manifest = context.session.manifest(version)
@@ -31,7 +32,7 @@ def files(context: Context, version: Version, pattern: str) -> Iterator[tuple[st
     place: Path | None = None
     for batch in manifest.batches(within=PathRange(*wanted.span())):
         for entry in rows(batch):
-            if not wanted.matches(entry.path) or entry.is_link:
+            if not wanted.matches(entry.path):
                 continue
             if entry.is_pending:
                 yield entry.path.decode(), _source(pending, entry)
@@ -49,8 +50,6 @@ def copy(context: Context, version: Version, folder: Path) -> None:
     manifest = context.session.manifest(version)
     pending = _pending(context, version)
     for entry in manifest.entries():
-        if entry.is_link:
-            continue
         target = folder / os.fsdecode(entry.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if entry.is_pending:
@@ -79,11 +78,17 @@ def _source(pending: Pending, entry: Entry) -> Path:
 def _fetch(context: Context, manifest: Manifest, entry: Entry, folder: Path) -> Path:
     target = folder / os.fsdecode(entry.path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    chunk = context.session.objects.ranges(manifest.index.objects[entry.chunk or ""])
     with target.open("wb") as out:
-        for piece in member_pieces(chunk, member_of(entry)):
+        for piece in _pieces(context, manifest, entry):
             out.write(piece)
     return target
+
+
+def _pieces(context: Context, manifest: Manifest, entry: Entry) -> Iterator[bytes]:
+    if entry.link is not None:
+        return external.fetch(entry.link, entry.pin or "", entry.size)
+    chunk = context.session.objects.ranges(manifest.index.objects[entry.chunk or ""])
+    return member_pieces(chunk, member_of(entry))
 
 
 def member_of(entry: Entry) -> Member:

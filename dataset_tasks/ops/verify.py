@@ -5,25 +5,33 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset_tasks import external
 from dataset_tasks.copies import examine
-from dataset_tasks.errors import ObjectMissingError, TargetError
+from dataset_tasks.errors import DatasetError, InvalidArgumentError, ObjectMissingError, SourceError, TargetError
 from dataset_tasks.manifest import FILE, LINK, Manifest, PathRange
 from dataset_tasks.manifest.columns import binaries, digests, flat, int8s
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import Verify, VerifyResult
-from dataset_tasks.paths import to_text
+from dataset_tasks.paths import show, to_text
 from dataset_tasks.scan import Scan
 from dataset_tasks.sources import Source
+
+_LINKS_AT_ONCE = 8
+_IS_LINK = int8s([LINK])[0]
 
 
 def run(context: Context, request: Verify) -> VerifyResult:
     """Looks at every entry. Of a copy: wrong hash, wrong size, missing. Of the store: the same, chunk by chunk.
+
+    Where links lead is looked at either way, and compared with their pins. A server that does not answer says nothing
+    about the version: such links are noted in the log, not listed.
 
     Raises:
         StateError: The version is not final.
@@ -40,6 +48,7 @@ def run(context: Context, request: Verify) -> VerifyResult:
             bad = _sizes(context, manifest)
         else:
             bad = set(examine(manifest.batches(), context.session.chunk_opener(manifest), task=task))
+        bad |= set(_broken_links(context, manifest))
     if bad and request.quarantine and request.path is None and not version.quarantined:
         _quarantine(context, request, version, len(bad))
     return VerifyResult(
@@ -73,12 +82,34 @@ def _size(context: Context, ref: ObjectRef) -> int:
         return -1
 
 
+def _broken_links(context: Context, manifest: Manifest) -> Iterator[bytes]:
+    """Links that lead to nothing, or to something else than what was added; reads no content."""
+
+    def look(link: tuple[bytes, int, str, str | None]) -> str | DatasetError:
+        _, size, url, pin = link
+        try:
+            return external.difference(url, pin or "", size)
+        except (SourceError, InvalidArgumentError) as error:
+            return error
+
+    with ThreadPoolExecutor(_LINKS_AT_ONCE, thread_name_prefix="dataset-tasks-links") as pool:
+        for batch in manifest.batches(("path", "kind", "size", "link", "pin")):
+            held = batch.filter(pc.equal(flat(batch["kind"]), _IS_LINK))
+            links = list(zip(*(held[name].to_pylist() for name in ("path", "size", "link", "pin")), strict=True))
+            for (path, *_), found in zip(links, pool.map(look, links), strict=True):
+                if isinstance(found, DatasetError):
+                    context.progress.note(f"{show(path)} can't be checked: {found.message}")
+                elif found:
+                    context.progress.note(f"{show(path)}: {found}")
+                    yield path
+
+
 def _copy(manifest: Manifest, folder: Path, mode: str) -> set[bytes]:
     if not folder.is_dir():
         raise TargetError(f"there is no folder {str(folder)!r} to verify", hint="Give the folder that holds the copy.")
     if mode == "size":
-        return {path for path, size in _entry_sizes(manifest) if _local_size(folder, path) != size}
-    bad: set[bytes] = set()
+        return {path for path, size in _sizes_of(manifest, FILE, LINK) if _local_size(folder, path) != size}
+    bad = {path for path, size in _sizes_of(manifest, LINK) if _local_size(folder, path) != size}
     seen_to = b""
     for batch in Scan(Source.locate(folder), on_error="skip"):
         end = batch.path[-1] + b"\0"
@@ -97,10 +128,10 @@ def _differing(manifest: Manifest, within: PathRange, paths: pa.Array, hashes: p
     return set(expected.filter(pc.and_(wrong, is_file))["path"].to_pylist())
 
 
-def _entry_sizes(manifest: Manifest) -> Iterator[tuple[bytes, int]]:
+def _sizes_of(manifest: Manifest, *kinds: int) -> Iterator[tuple[bytes, int]]:
     for batch in manifest.batches(("path", "kind", "size")):
         rows = zip(batch["path"].to_pylist(), batch["kind"].to_pylist(), batch["size"].to_pylist(), strict=True)
-        yield from ((path, size) for path, kind, size in rows if kind != LINK)
+        yield from ((path, size) for path, kind, size in rows if kind in kinds)
 
 
 def _local_size(folder: Path, path: bytes) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops.requests import (
+    AddExternal,
     AddFiles,
     Build,
     Check,
@@ -134,7 +135,7 @@ def _compile_dataset(
 
 
 def _stages(spec: Spec, definition: Definition, parents: tuple[str, ...], inputs: tuple[Input, ...]) -> Iterator[Stage]:
-    """Create to verify, in the order of SPEC: sync, add, transform, then remove."""
+    """Create to verify, in the order of SPEC: sync, add, external, transform, then remove."""
     key, model = definition.key, definition.model
     draft = f"step:{key}.create"
 
@@ -146,6 +147,8 @@ def _stages(spec: Spec, definition: Definition, parents: tuple[str, ...], inputs
         yield stage("sync", _sync(spec, draft, model.sync))
     for place, add in enumerate(model.add):
         yield stage(f"add.{place}", _add(spec, draft, add))
+    for place, link in enumerate(model.external):
+        yield stage(f"external.{place}", _external(draft, link))
     if model.transform is not None:
         yield stage("transform", _transform(spec, draft, model.transform))
     if model.remove:
@@ -215,6 +218,16 @@ def _add(spec: Spec, draft: str, add: schema.Add) -> AddFiles:
         dataset_path=add.dataset_path,
         recursive=add.recursive,
         on_error=add.on_error,
+    )
+
+
+def _external(draft: str, link: schema.External) -> AddExternal:
+    return AddExternal(
+        ref=draft,
+        urls=(link.url,),
+        wildcard=_patterns(link.wildcard),
+        dataset_path=link.dataset_path,
+        recursive=link.recursive,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, assert_never, cast, get_args
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue, asset_uri
 from dataset_tasks.ops.requests import (
+    AddExternal,
     AddFiles,
     AnyRequest,
     Build,
@@ -132,6 +133,8 @@ def describe(request: Request) -> str:
             return "create a draft" + (", starting from the last version" if known.previous else "")
         case AddFiles():
             return f"add {known.path}{_only(known.wildcard)}{_under(known.dataset_path)}"
+        case AddExternal():
+            return f"link to {', '.join(known.urls)}{_only(known.wildcard)}{_under(known.dataset_path)}"
         case SyncFolder():
             return f"sync with {known.path}{_only(known.wildcard)}{_under(known.dataset_path)}"
         case RemoveFiles():

@@ -17,8 +17,10 @@ from dataset_tasks.ops import unchanged
 from dataset_tasks.ops.add import scanned, source_of
 from dataset_tasks.ops.content import Edit
 from dataset_tasks.ops.context import Context
+from dataset_tasks.ops.external import links
 from dataset_tasks.ops.remove import matching
 from dataset_tasks.ops.requests import (
+    AddExternal,
     AddFiles,
     Build,
     Create,
@@ -123,6 +125,8 @@ class _Simulation:
                     self._create(request)
                 case AddFiles() | SyncFolder():
                     self._scan(request)
+                case AddExternal():
+                    self._link(request)
                 case RemoveFiles():
                     self._remove(request)
                 case Transform():
@@ -170,6 +174,10 @@ class _Simulation:
             within = PathRange.under(normalise(request.dataset_path))
         edit, _ = scanned(self._context, request.ref, self._content, source, within=within)
         self._apply(edit)
+
+    def _link(self, request: AddExternal) -> None:
+        if self._content is not None:
+            self._apply(links(self._context, request, request.ref, self._content))
 
     def _remove(self, request: RemoveFiles) -> None:
         if self._content is None:

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.external.urls import canonical
 from dataset_tasks.model import JsonValue, is_dataset_word
 from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.definition import Definition, Spec
@@ -22,15 +23,16 @@ from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
 #: Keys of the language that have no operation yet, by their path in a dataset, and what they are for.
 #: The operation that brings one takes its line out and gives the key a type in `schema`.
 LATER: Final[Mapping[tuple[str, ...], str]] = {
-    ("external",): "links to external files",
     ("keep",): "retention",
     ("publish", "approval"): "approval",
     ("sync", "connection"): "a connection of a single source",
     ("add", "connection"): "a connection of a single source",
+    ("external", "connection"): "a connection of a single source",
 }
 #: Keys that a squash leaves no room for: it takes whole versions and ends in a final one.
 NOT_WITH_SQUASH: Final = (
-    "parents", "inputs", "previous", "add", "sync", "remove", "transform", "check", "upload", "partition",
+    "parents", "inputs", "previous", "add", "external", "sync", "remove", "transform", "check", "upload",
+    "partition",
 )  # fmt: skip
 _RESERVED_ALIASES: Final = frozenset({"latest", "published"})
 
@@ -64,6 +66,7 @@ class Rules:
         for key, definition in definitions.items():
             self._dataset(definition, schedule, params)
             self._paths(key, definition.model, check_sources=check_sources)
+            self._links(key, definition.model)
         self._assets(definitions)
         order = self._order(definitions)
         if self.problems:
@@ -227,9 +230,11 @@ class Rules:
     def _content(self, model: schema.Dataset, path: Path) -> None:
         if self.places.within(path):
             return
-        fills = model.parents or model.previous or model.add or model.sync or model.transform
+        fills = model.parents or model.previous or model.add or model.external or model.sync or model.transform
         if not fills:
-            self.places.at_key(path, "nothing fills it; give it parents, add, sync, transform, previous or squash")
+            self.places.at_key(
+                path, "nothing fills it; give it parents, add, external, sync, transform, previous or squash"
+            )
         if model.inputs and model.transform is None:
             self.places.at_key(
                 (*path, "inputs"), "inputs are only read by a transform, and there is none; parents are inherited"
@@ -310,6 +315,14 @@ class Rules:
                 self.places.at_value(("datasets", key, *path), "not supported yet: a source at a URL")
             elif check_sources and "${" not in text and not absolute.exists():
                 self.places.at_value(("datasets", key, *path), f"there is no {text!r} in {self.path.parent}")
+
+    def _links(self, key: str, model: schema.Dataset) -> None:
+        for place, link in enumerate(model.external):
+            try:
+                if "${" not in link.url:
+                    canonical(link.url)
+            except InvalidArgumentError as error:
+                self.places.at_value(("datasets", key, "external", place, "url"), error.message)
 
     # --- all datasets -------------------------------------------------------------------------------------------
 

@@ -110,6 +110,16 @@ class Add(Part):
     connection: Later = Field(default=None, description="Connection of a URL.")
 
 
+class External(Part):
+    """Links to add: files that stay where they are."""
+
+    url: str = Field(description="`file://`, `s3://` or `http(s)://` URL of a file, folder or prefix.")
+    wildcard: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
+    dataset_path: str | None = Field(default=None, description="Folder in the version that takes the links.")
+    recursive: bool = Field(default=True, description="Whether folders inside are taken too.")
+    connection: Later = Field(default=None, description="Connection of the URL.")
+
+
 class Sync(Part):
     """The folder that the version, or its part under `dataset_path`, is made equal to."""
 
@@ -255,7 +265,7 @@ class Dataset(Defaults):
         default=None, description="Start from the last good version; true with `sync`, else false."
     )
     add: list[Add] = Field(default_factory=list, description="Files to add.")
-    external: Later = Field(default=None, description="Links to files that stay where they are.")
+    external: list[External] = Field(default_factory=list, description="Links to files that stay where they are.")
     sync: Sync | None = Field(default=None, description="A folder to mirror.")
     remove: OneOrMany | None = Field(default=None, description="Patterns of files to take out, after all else.")
     transform: Transform | None = Field(default=None, description="Code that makes content.")

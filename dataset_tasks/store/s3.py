@@ -61,6 +61,9 @@ class S3Store(Store):
         url: See the module.
         client: For tests.
 
+    Attributes:
+        client: boto3's; calls on it belong inside `explained`.
+
     Raises:
         InvalidArgumentError: The URL can't be read, or holds credentials.
     """
@@ -84,19 +87,19 @@ class S3Store(Store):
         self.prefix = f"{path}/" if path else ""
         query = urlencode([(name, options[name]) for name in _OPTIONS if name in options])
         self.url = f"s3://{self.bucket}{'/' + path if path else ''}{'?' + query if query else ''}"
-        self._client = client or _client(options)
+        self.client = client or _client(options)
 
     def put(self, key: str, data: Buffer, *, create_only: bool = False) -> None:
         """Writes a whole object; see `Store.put`."""
         body = bytes(data)
         if not create_only:
-            with self._explained(key):
-                self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=body)
+            with self.explained(key):
+                self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=body)
             return
         for left in reversed(range(_TRIES)):
             try:
-                with self._explained(key):
-                    self._client.put_object(Bucket=self.bucket, Key=self._full(key), Body=body, IfNoneMatch="*")
+                with self.explained(key):
+                    self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=body, IfNoneMatch="*")
                 return
             except _BusyError:
                 if not left:
@@ -116,7 +119,7 @@ class S3Store(Store):
         full = self._full(key)
 
         def ask() -> bytes:
-            answer = self._client.get_object(Bucket=self.bucket, Key=full)
+            answer = self.client.get_object(Bucket=self.bucket, Key=full)
             return self._body(key, answer["Body"].read(), answer["ContentLength"])
 
         return self._asked(key, ask)
@@ -132,7 +135,7 @@ class S3Store(Store):
 
         def ask() -> bytes:
             asked = f"bytes={offset}-{offset + length - 1}"
-            answer = self._client.get_object(Bucket=self.bucket, Key=full, Range=asked)
+            answer = self.client.get_object(Bucket=self.bucket, Key=full, Range=asked)
             return self._body(key, answer["Body"].read(), answer["ContentLength"])
 
         try:
@@ -145,19 +148,19 @@ class S3Store(Store):
 
     def size(self, key: str) -> int:
         """The size of an object in bytes; see `Store.size`."""
-        with self._explained(key):
-            return self._client.head_object(Bucket=self.bucket, Key=self._full(key))["ContentLength"]
+        with self.explained(key):
+            return self.client.head_object(Bucket=self.bucket, Key=self._full(key))["ContentLength"]
 
     def delete(self, key: str) -> None:
         """Removes an object; see `Store.delete`."""
-        with suppress(ObjectMissingError), self._explained(key):
-            self._client.delete_object(Bucket=self.bucket, Key=self._full(key))
+        with suppress(ObjectMissingError), self.explained(key):
+            self.client.delete_object(Bucket=self.bucket, Key=self._full(key))
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Keys and sizes, sorted by key; see `Store.list`."""
         check_prefix(prefix)
-        with self._explained(prefix):
-            pages = self._client.get_paginator("list_objects_v2")
+        with self.explained(prefix):
+            pages = self.client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                 for found in page.get("Contents", []):
                     yield found["Key"][len(self.prefix) :], found["Size"]
@@ -165,8 +168,8 @@ class S3Store(Store):
     def leftovers(self, prefix: str = "") -> Iterator[Leftover]:
         """Multipart uploads that were begun and not completed; see `Store.leftovers`."""
         check_prefix(prefix)
-        with self._explained(prefix):
-            pages = self._client.get_paginator("list_multipart_uploads")
+        with self.explained(prefix):
+            pages = self.client.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                 for found in page.get("Uploads", []):
                     key, upload = found["Key"], found["UploadId"]
@@ -180,12 +183,12 @@ class S3Store(Store):
             raise InvalidArgumentError(
                 f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
             )
-        with suppress(ObjectMissingError), self._explained(leftover.key):
-            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+        with suppress(ObjectMissingError), self.explained(leftover.key):
+            self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
 
     def _parts(self, key: str, upload: str) -> Iterator[dict[str, int]]:
         try:
-            for page in self._client.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload):
+            for page in self.client.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload):
                 for part in page.get("Parts", []):
                     yield {"Size": part["Size"]}
         except failures.ClientError as error:
@@ -199,7 +202,7 @@ class S3Store(Store):
         """An answer, asked for again when its body breaks off: boto3 itself repeats only what comes before the body."""
         for left in reversed(range(_TRIES)):
             try:
-                with self._explained(key):
+                with self.explained(key):
                     return ask()
             except StorageUnavailableError:
                 if not left:
@@ -215,7 +218,14 @@ class S3Store(Store):
         return data
 
     @contextmanager
-    def _explained(self, key: str) -> Iterator[None]:
+    def explained(self, key: str) -> Iterator[None]:
+        """Turns what boto3 raises about a key into errors of ours.
+
+        Raises:
+            ObjectMissingError: There is no such object.
+            StorageUnavailableError: The server did not answer.
+            StorageError: It refused.
+        """
         try:
             yield
         except failures.ClientError as error:
@@ -324,8 +334,8 @@ class _S3Writer(Writer):
             self._send(bytes(self._waiting))
         while self._parts:
             self._done.append(self._collected())
-        with store._explained(self.key):  # noqa: SLF001  # one class in two parts
-            store._client.complete_multipart_upload(  # noqa: SLF001
+        with store.explained(self.key):
+            store.client.complete_multipart_upload(
                 Bucket=store.bucket,
                 Key=store.prefix + self.key,
                 UploadId=self._upload,
@@ -345,8 +355,8 @@ class _S3Writer(Writer):
         upload, self._upload = self._upload, ""
         self._end()
         if upload:
-            with suppress(StorageError), self.store._explained(self.key):  # noqa: SLF001
-                self.store._client.abort_multipart_upload(  # noqa: SLF001
+            with suppress(StorageError), self.store.explained(self.key):
+                self.store.client.abort_multipart_upload(
                     Bucket=self.store.bucket, Key=self.store.prefix + self.key, UploadId=upload
                 )
 
@@ -354,8 +364,8 @@ class _S3Writer(Writer):
         store = self.store
         full = store.prefix + self.key
         if not self._upload:
-            with store._explained(self.key):  # noqa: SLF001
-                begun = store._client.create_multipart_upload(Bucket=store.bucket, Key=full)  # noqa: SLF001
+            with store.explained(self.key):
+                begun = store.client.create_multipart_upload(Bucket=store.bucket, Key=full)
             self._upload = begun["UploadId"]
             self._pool = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="dataset-tasks-s3")
         assert self._pool is not None
@@ -363,8 +373,8 @@ class _S3Writer(Writer):
         number, upload = self._sent, self._upload
 
         def work() -> CompletedPartTypeDef:
-            with store._explained(self.key):  # noqa: SLF001
-                answer = store._client.upload_part(  # noqa: SLF001
+            with store.explained(self.key):
+                answer = store.client.upload_part(
                     Bucket=store.bucket, Key=full, UploadId=upload, PartNumber=number, Body=part
                 )
             return {"PartNumber": number, "ETag": answer["ETag"]}

@@ -16,6 +16,7 @@ retryable is not tried again, whatever `retries` says. Tasks that run users' cod
 from __future__ import annotations
 
 from prefect_blocks.tasks.draft import (
+    add_external_files,
     add_files,
     check_dataset,
     create_dataset,
@@ -35,6 +36,7 @@ from prefect_blocks.tasks.version import (
 )
 
 __all__ = [
+    "add_external_files",
     "add_files",
     "build_dataset",
     "check_dataset",

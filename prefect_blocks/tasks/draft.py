@@ -8,6 +8,7 @@ from typing import Literal
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Inputs, Ref
 from dataset_tasks.ops.requests import (
+    AddExternal,
     AddFiles,
     Check,
     Create,
@@ -138,6 +139,48 @@ def add_files(
             recursive=recursive,
             on_error=on_error,
             max_workers=max_workers,
+        )
+    )
+
+
+@operation(AddExternal)
+def add_external_files(
+    ref: Ref,
+    urls: str | Sequence[str],
+    wildcard: str | Sequence[str] | None = None,
+    dataset_path: str | None = None,
+    recursive: bool = True,
+    catalog: Catalog = None,
+    step: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Json:
+    """Adds links to a draft: files that stay where they are, pinned as they are now.
+
+    Args:
+        ref: The draft.
+        urls: `file://`, `s3://` or `http(s)://` URL of a file, folder or prefix; one or several.
+        wildcard: Only files that match one of these patterns.
+        dataset_path: Folder in the version that takes the links.
+        recursive: Whether folders inside are taken too.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `AddExternalResult`.
+
+    Raises:
+        SourceError: URLs can't be reached; all are listed.
+        StateError: The version is not a draft.
+    """
+    work = Work.on(catalog, step, origin)
+    return work.run(
+        AddExternal(
+            ref=work.ref(ref),
+            urls=many(urls),
+            wildcard=None if wildcard is None else many(wildcard),
+            dataset_path=dataset_path,
+            recursive=recursive,
         )
     )
 

@@ -39,6 +39,7 @@ ALL = [getattr(operators, name) for name in operators.__all__]
 NEEDED: dict[str, dict[str, Any]] = {
     "create": {"name": "orders"},
     "add": {"ref": VERSION, "path": "/data"},
+    "external": {"ref": VERSION, "urls": "file:///data"},
     "sync": {"ref": VERSION, "path": "/data"},
     "remove": {"ref": VERSION, "patterns": "*.tmp"},
     "build": {"stages": [Stage(id="o.create", request=Create(name="orders"))]},

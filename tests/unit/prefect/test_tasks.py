@@ -39,6 +39,7 @@ COMMON = ("catalog", "step", "origin")
 LEAST: dict[str, dict[str, Any]] = {
     "create": {"name": "orders", "project": "crm"},
     "add": {"ref": VERSION, "path": "data"},
+    "external": {"ref": VERSION, "urls": ["file:///data"]},
     "sync": {"ref": VERSION, "path": "data"},
     "build": {"stages": [{"id": "raw.create", "request": {"verb": "create", "name": "raw"}}]},
     "squash": {"name": "flat", "refs": [VERSION]},

@@ -123,7 +123,7 @@ DATASETS = {
     "key": ("  Raw: {previous: true}\n", "5:3: datasets.Raw: 'Raw' can't be a key"),
     "name": ("  raw: {name: my raw, previous: true}\n", "5:15: datasets.raw.name: 'my raw' can't be a name"),
     "project": ("  raw: {project: a//b, previous: true}\n", "5:18: datasets.raw.project: 'a//b' can't be a project"),
-    "nothing in it": ("  raw: {tags: [a]}\n", "5:3: datasets.raw: nothing fills it; give it parents, add, sync"),
+    "nothing in it": ("  raw: {tags: [a]}\n", "5:3: datasets.raw: nothing fills it; give it parents, add, external, sync"),
     "no value": ("  raw:\n", "5:7: datasets.raw: has no value; expected a mapping"),
     "made twice": (RAW + "  other: {name: raw, previous: true}\n", "6:3: datasets.other: makes crm/raw, as 'raw' in line 5 does"),
     "names too alike": ("  a_b: {previous: true}\n  other: {name: a-b, previous: true}\n", "6:3: datasets.other: crm/a-b and crm/a_b of line 5 differ only by '_' and '-'"),
@@ -170,7 +170,9 @@ DATASETS = {
     "unknown option": ("  b: {previous: true, airflow: {poll: x}}\n", "datasets.b.airflow.poll: unknown key 'poll'; did you mean 'pool'?"),
     "partition without start": ("  b: {previous: true, partition: '${run.date}'}\n", "partition needs schedule.start"),
     # --- not yet
-    "external": ("  b: {external: [{url: s3://a/b}]}\n", "5:7: datasets.b.external: not supported yet: links to external files"),
+    "external at a URL not read yet": ("  b: {external: [{url: gs://a/b}]}\n", "5:24: datasets.b.external[0].url: links to gs:// URLs are not supported yet"),
+    "external with credentials": ("  b: {external: [{url: 'https://ana:pw@h/b'}]}\n", "5:24: datasets.b.external[0].url: the https URL of a link at h holds credentials before its host"),
+    "connection of a link": ("  b: {external: [{url: s3://a/b, connection: lake}]}\n", "5:34: datasets.b.external[0].connection: not supported yet: a connection of a single source"),
     "keep": ("  b: {previous: true, keep: {last: 8}}\n", "5:23: datasets.b.keep: not supported yet: retention"),
     "approval": ("  b: {previous: true, publish: {approval: {timeout: 1d}}}\n", "5:33: datasets.b.publish.approval: not supported yet: approval"),
     "connection of a source": ("  b: {add: [{path: ., connection: lake}]}\n", "5:23: datasets.b.add[0].connection: not supported yet: a connection of a single source"),
@@ -371,5 +373,5 @@ def test_problems_of_the_settings_and_of_the_spec_come_together(tmp_path, proble
         "dataset-tasks.yaml:1:1: stroe: unknown key 'stroe'; did you mean 'store'?",
         "dataset-tasks.yaml:2:38: profiles.prod.shcedule: unknown key 'shcedule'; did you mean 'schedule'?",
         "spec.yaml:1:1: params.word: the profile 'prod' gives it: expected str, found 3; quote it: \"3\"",
-        "spec.yaml:10:3: datasets.b: nothing fills it; give it parents, add, sync, transform, previous or squash",
+        "spec.yaml:10:3: datasets.b: nothing fills it; give it parents, add, external, sync, transform, previous or squash",
     ]
