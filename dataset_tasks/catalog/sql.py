@@ -189,8 +189,16 @@ class Catalog(Registry, Labels):
 
         return self._write(work, record)
 
-    def finalize(self, version: Version, record: Record, *, fingerprint: str = "", new_bytes: int = 0) -> Version:
-        """Makes a draft final and writes its event.
+    def finalize(
+        self,
+        version: Version,
+        record: Record,
+        *,
+        fingerprint: str = "",
+        new_bytes: int = 0,
+        origin: Mapping[str, JsonValue] | None = None,
+    ) -> Version:
+        """Makes a draft final and writes its event; `origin` replaces what is known of where it came from.
 
         Raises:
             ConflictError: Another writer moved the draft.
@@ -206,6 +214,7 @@ class Catalog(Registry, Labels):
                 "new_bytes": new_bytes,
             }
             values |= {"fingerprint": fingerprint} if fingerprint else {}
+            values |= {"origin": dump(dict(origin))} if origin is not None else {}
             self._move(connection, version, State.IN_PROGRESS, values)
             now = self._one(connection, version.id)
             insert_event(connection, sequence, "finalized", now, self._now(), snapshot(now))

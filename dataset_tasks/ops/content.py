@@ -30,6 +30,8 @@ from dataset_tasks.scan import Batch
 
 _TRIES = 12
 _DELTA_SCHEMA = pa.schema([("path", pa.binary()), ("size", pa.int64()), ("hash", pa.binary(32))])
+#: In the origin of a draft: its content before a transform, to go back to when that runs again.
+BEFORE = "before_transform"
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import Version
 from dataset_tasks.ops import unchanged
+from dataset_tasks.ops.content import BEFORE
 from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.requests import Finalize, FinalizeResult
 from dataset_tasks.ops.settling import settle
@@ -74,7 +75,10 @@ def commit(context: Context, version: Version, record: Record, fingerprint: str)
     """
     new_bytes = _new_bytes(context, version)
     failpoint("finalize.before_commit")
-    final = context.session.catalog.finalize(version, record, fingerprint=fingerprint, new_bytes=new_bytes)
+    origin = {name: value for name, value in version.origin.items() if name != BEFORE}
+    final = context.session.catalog.finalize(
+        version, record, fingerprint=fingerprint, new_bytes=new_bytes, origin=origin
+    )
     failpoint("finalize.after_commit")
     return final
 

@@ -15,7 +15,7 @@ from dataset_tasks.errors import DatasetError, InvalidArgumentError, TransformEr
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops import add, code, scratch, unchanged
-from dataset_tasks.ops.content import head_from, head_of
+from dataset_tasks.ops.content import BEFORE, head_from, head_of
 from dataset_tasks.ops.context import Context, about, digest, draft
 from dataset_tasks.ops.get import read_only_copy
 from dataset_tasks.ops.requests import AddFiles, Transform, TransformResult
@@ -23,8 +23,6 @@ from dataset_tasks.ops.requests import AddFiles, Transform, TransformResult
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 _TAIL_BYTES = 4000
 _LOOK_SECONDS = 1.0
-#: In the origin of a draft: its content before the transform, to go back to when the transform runs again.
-_HEAD = "before_transform"
 
 
 def run(context: Context, request: Transform) -> TransformResult:
@@ -45,7 +43,7 @@ def run(context: Context, request: Transform) -> TransformResult:
         **version.origin,
         unchanged.CODE: code_digest(context, request),
         unchanged.STAGED: version.content_hash,
-        _HEAD: head_of(version),
+        BEFORE: head_of(version),
     }
     parts = {**unchanged.parts_of(version), "code": made_from[unchanged.CODE], "staged": version.content_hash}
     fingerprint = unchanged.fingerprint(parts)
@@ -91,7 +89,7 @@ def run(context: Context, request: Transform) -> TransformResult:
 
 def _before(context: Context, request: Transform, version: Version) -> Version:
     """The draft as it was before the transform: what an earlier try wrote is taken out again."""
-    saved = version.origin.get(_HEAD)
+    saved = version.origin.get(BEFORE)
     if not isinstance(saved, Mapping):
         return version
     record = context.part("rewind").record(request, lambda now: TransformResult(**about(now)))
