@@ -43,7 +43,7 @@ def run(context: Context, request: Verify) -> VerifyResult:
     manifest = context.session.manifest(version)
     with context.progress.task(f"{version.dataset}: verify", files=version.files, bytes=version.bytes) as task:
         if request.path is not None:
-            bad = _copy(manifest, Path(request.path), request.mode)
+            bad = _copy(manifest, request.path, request.mode)
         elif request.mode == "size":
             bad = _sizes(context, manifest)
         else:
@@ -104,9 +104,10 @@ def _broken_links(context: Context, manifest: Manifest) -> Iterator[bytes]:
                     yield path
 
 
-def _copy(manifest: Manifest, folder: Path, mode: str) -> set[bytes]:
-    if not folder.is_dir():
-        raise TargetError(f"there is no folder {str(folder)!r} to verify", hint="Give the folder that holds the copy.")
+def _copy(manifest: Manifest, path: str, mode: str) -> set[bytes]:
+    folder = Path(path)
+    if not path or not folder.is_dir():
+        raise TargetError(f"there is no folder {path!r} to verify", hint="Give the folder that holds the copy.")
     if mode == "size":
         return {path for path, size in _sizes_of(manifest, FILE, LINK) if _local_size(folder, path) != size}
     bad = {path for path, size in _sizes_of(manifest, LINK) if _local_size(folder, path) != size}
