@@ -356,9 +356,20 @@ class Twins:
             if other is not None:
                 return other, path
             self._files[key] = path
-            end = len(key)
-            while (end := key.rfind(b"/", 0, end)) > 0 and key[:end] not in self._folders:
-                if key[:end] in self._files:
-                    return self._files[key[:end]], path
-                self._folders[key[:end]] = path
+            pair = self._below_twin(key, path)
+            if pair is not None:
+                return pair
+        return None
+
+    def _below_twin(self, key: bytes, path: bytes) -> tuple[bytes, bytes] | None:
+        """A file or folder that can't be told from a folder above the path, and that folder."""
+        folder = path
+        while (end := key.rfind(b"/")) > 0:
+            key, folder = key[:end], folder[: folder.rfind(b"/")]
+            known = self._files.get(key) or self._folders.get(key)
+            if known == folder:
+                break  # and so are the folders above it
+            if known is not None:
+                return known, folder
+            self._folders[key] = folder
         return None
