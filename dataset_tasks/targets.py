@@ -362,14 +362,15 @@ class Twins:
         return None
 
     def _below_twin(self, key: bytes, path: bytes) -> tuple[bytes, bytes] | None:
-        """A file or folder that can't be told from a folder above the path, and that folder."""
+        """A path that is, or lies in, what can't be told from a folder above this path; and this path."""
         folder = path
         while (end := key.rfind(b"/")) > 0:
             key, folder = key[:end], folder[: folder.rfind(b"/")]
             known = self._files.get(key) or self._folders.get(key)
-            if known == folder:
-                break  # and so are the folders above it
-            if known is not None:
-                return known, folder
-            self._folders[key] = folder
+            if known is None:
+                self._folders[key] = path
+            elif known.startswith(folder + b"/"):
+                break  # the same folder, and so are those above it
+            else:
+                return known, path
         return None
