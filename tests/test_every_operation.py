@@ -76,7 +76,14 @@ def test_the_request_and_the_result_are_frozen_and_pass_through_json(verb: str) 
     assert (request.verb, is_dataclass(request), issubclass(request, Request), issubclass(result, Result)) == (
         verb, True, True, True,
     )  # fmt: skip
-    required = {"name": "raw", "ref": VERSION, "path": "data", "urls": ("file:///data",), "refs": (VERSION,), "stages": ()}
+    required = {
+        "name": "raw",
+        "ref": VERSION,
+        "path": "data",
+        "urls": ("file:///data",),
+        "refs": (VERSION,),
+        "stages": (),
+    }
     one = request(**{name: value for name, value in required.items() if name in field_names(verb)})
     assert request_from_json(json.loads(json.dumps(to_json(one)))) == one
     came = result(catalog_id=VERSION, version_id=VERSION, project="nyc", name="raw", version="1.0.0")

@@ -50,7 +50,8 @@ class WebReader:
             found = _pinned(_headers(url, "HEAD"))
         except failures.HTTPError as error:
             if error.code not in _NO_HEAD:
-                raise _refused(url, error.code) from error
+                raise _refused(url, error) from error
+            error.close()
             found = None
         if found is None:
             try:
@@ -58,7 +59,8 @@ class WebReader:
             except failures.HTTPError as error:
                 found = _pinned(error.headers) if error.code == 416 else None  # an empty file has no first byte
                 if found is None:
-                    raise _refused(url, error.code) from error
+                    raise _refused(url, error) from error
+                error.close()
         if found is None:
             raise SourceError(
                 f"{show(url)} can't be pinned: its server tells no size, or neither ETag nor Last-Modified",
@@ -72,7 +74,7 @@ class WebReader:
         try:
             answer = _asked(url, lambda: _open(url, "GET"))
         except failures.HTTPError as error:
-            raise _refused(url, error.code) from error
+            raise _refused(url, error) from error
         with answer:
             if (found := _pin(answer.headers)) != pin:
                 raise changed(url, found, pin)
@@ -81,6 +83,8 @@ class WebReader:
                     yield piece
             except (OSError, http.client.HTTPException) as error:
                 raise unavailable(url, f"the answer broke off ({_words(error)})") from error
+            if answer.length:  # `read` with a size says nothing of an answer that ends too early
+                raise unavailable(url, f"the answer broke off {answer.length} bytes before its end")
 
 
 class _Redirects(urls.HTTPRedirectHandler):
@@ -150,7 +154,9 @@ def _words(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error) or type(error).__name__
 
 
-def _refused(url: str, code: int) -> SourceError:
+def _refused(url: str, error: failures.HTTPError) -> SourceError:
+    code = error.code
+    error.close()  # it holds the connection
     if code in _GONE:
         return gone(url)
     if code in _AGAIN:
