@@ -57,13 +57,13 @@ def docs(session: nox.Session) -> None:
 @nox.session(**SHARED)
 def tests(session: nox.Session) -> None:
     """All tests but those with a real Airflow or Prefect; arguments after -- go to pytest."""
-    tool(session, "pytest", *(session.posargs or ["-q", "-n", "2", "-m", "not e2e"]))
+    tool(session, "pytest", *(session.posargs or ["-q", "-n", "auto", "-m", "not e2e"]))
 
 
 @nox.session(**SHARED)
 def coverage(session: nox.Session) -> None:
     """The same with branch coverage."""
-    tool(session, "pytest", "-q", "-n", "2", "-m", "not e2e", "--cov", "--cov-report=term")
+    tool(session, "pytest", "-q", "-n", "auto", "-m", "not e2e", "--cov", "--cov-report=term")
 
 
 @nox.session(**SHARED)
@@ -80,10 +80,10 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(**SHARED)
 def bench(session: nox.Session) -> None:
-    """Measurements, each benchmark with its own defaults; names of benchmarks after -- run only those."""
-    wanted = session.posargs or sorted(file.stem for file in Path("tests/benchmarks").glob("*_bench.py"))
-    for name in wanted:
-        session.run(sys.executable, f"tests/benchmarks/{name}.py")
+    """Measurements, one program after the other; arguments after -- pick them by a part of the name."""
+    for program in sorted(Path("tests/benchmarks").glob("*_bench.py")):
+        if not session.posargs or any(part in program.name for part in session.posargs):
+            session.run(sys.executable, str(program))
 
 
 @nox.session
