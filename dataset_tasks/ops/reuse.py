@@ -19,39 +19,44 @@ from dataset_tasks.ops.context import Context
 _COLUMNS = ("path", "hash", "chunk", "offset", "stored", "method")
 
 
-def stored_before(
-    context: Context, version: Version, pending: Iterator[pa.Table], store_id: str
-) -> tuple[list[pa.Table], dict[str, ObjectRef]]:
-    """Places of pending files in chunks of the last good version, in the same store.
+class StoredBefore:
+    """Finds places of pending files in chunks of the last good version, in the same store.
 
     Args:
         context: Of the upload.
         version: The draft.
-        pending: Its pending entries (path, hash), sorted by path.
         store_id: Where the draft's bytes go.
 
-    Returns:
-        Tables of placements, sorted by path over all of them, and the chunks they refer to.
-
-    Raises:
-        IntegrityError: A manifest can't be read.
+    Attributes:
+        chunks: What was found refers to these, by key.
     """
-    last = context.session.catalog.previous(version.project, version.name, version.partition)
-    if last is None or last.index is None:
-        return [], {}
-    manifest = context.session.manifest(last)
-    chunks = {key: ref for key in manifest.index.chunks if (ref := manifest.index.objects[key]).store_id == store_id}
-    if not chunks:
-        return [], {}
-    tables = [table for batch in pending if len(table := _found(manifest, batch, chunks))]
-    used = {key for table in tables for key in pc.unique(flat(table["chunk"])).to_pylist()}
-    return tables, {key: chunks[key] for key in used}
+
+    def __init__(self, context: Context, version: Version, store_id: str) -> None:
+        self.chunks: dict[str, ObjectRef] = {}
+        self._there: dict[str, ObjectRef] = {}
+        last = context.session.catalog.previous(version.project, version.name, version.partition)
+        self._manifest = context.session.manifest(last) if last is not None else Manifest.empty()
+        for key in self._manifest.index.chunks:
+            ref = self._manifest.index.objects[key]
+            if ref.store_id == store_id:
+                self._there[key] = ref
+
+    def find(self, batch: pa.Table) -> pa.Table | None:
+        """Placements of those of some pending entries (path, hash; sorted by path) that are stored; None for none.
+
+        Raises:
+            IntegrityError: The manifest can't be read.
+        """
+        if not self._there or not len(batch):
+            return None
+        table = _found(self._manifest, batch, self._there)
+        for key in pc.unique(flat(table["chunk"])).to_pylist():
+            self.chunks[key] = self._there[key]
+        return table if len(table) else None
 
 
 def _found(manifest: Manifest, batch: pa.Table, chunks: dict[str, ObjectRef]) -> pa.Table:
     paths = flat(batch["path"])
-    if not len(paths):
-        return pa.Table.from_batches([], schema=PLACEMENT_SCHEMA)
     within = PathRange(paths[0].as_py(), paths[len(paths) - 1].as_py() + b"\0")
     there = manifest.to_table(_COLUMNS, within=within)
     at = pc.index_in(paths, value_set=flat(there["path"]))

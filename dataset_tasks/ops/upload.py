@@ -24,13 +24,13 @@ from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.packing import Job, Packed, pack
 from dataset_tasks.ops.requests import Upload, UploadResult
-from dataset_tasks.ops.reuse import in_order, stored_before
+from dataset_tasks.ops.reuse import StoredBefore, in_order
 from dataset_tasks.pending import Pending
 from dataset_tasks.progress import Task
 
 _MIB = 1 << 20
 DEFAULT_CHUNK = 128 * _MIB
-MOST_MEMBERS = 50_000
+MOST_MEMBERS = 25_000
 _SHOWN = 20
 
 
@@ -69,6 +69,7 @@ class _Tally:
     files: int = 0
     bytes: int = 0
     stored: int = 0
+    pending_bytes: int = 0
 
     def take(self, packed: Packed) -> None:
         if packed.placed is not None and packed.ref is not None:
@@ -95,7 +96,7 @@ class _Upload:
         manifest = self._context.session.manifest(self._version)
         self._resume(manifest, tally)
         with self._context.progress.task(
-            f"{self._version.dataset}: upload", files=self._version.pending, bytes=_pending_bytes(manifest)
+            f"{self._version.dataset}: upload", files=self._version.pending, bytes=tally.pending_bytes
         ) as task:
             task.advance(files=tally.files, bytes=tally.bytes)
             for packed in self._packed(self._jobs(manifest, tally), task):
@@ -171,11 +172,15 @@ class _Upload:
             placed = still_pending(manifest, Packed.read_delta(session, chunk.store_id, chunk.delta))
             if len(placed):
                 tally.take(Packed(ref=ref, placed=placed, files=len(placed)))
-        batches = (each.filter(_unknown(each, tally.placed)) for each in pending_batches(manifest))
-        places, chunks = stored_before(self._context, self._version, batches, self._store_id)
-        tally.placed += places
-        tally.reused = chunks
-        tally.files += sum(len(each) for each in places)
+        before = StoredBefore(self._context, self._version, self._store_id)
+        resumed = list(tally.placed)
+        for batch in pending_batches(manifest):
+            tally.pending_bytes += pc.sum(batch["size"]).as_py()
+            found = before.find(batch.filter(_unknown(batch, resumed)) if resumed else batch)
+            if found is not None:
+                tally.placed.append(found)
+                tally.files += len(found)
+        tally.reused = before.chunks
 
     def _commit(self, tally: _Tally, result: UploadResult) -> None:
         every = list(in_order(tally.placed))
@@ -230,10 +235,6 @@ def _unknown(batch: pa.Table, placed: list[pa.Table]) -> pa.Array:
     near = [cut(each, PathRange(first, last + b"\0")) for each in placed]
     known = pa.chunked_array([flat(each["path"]) for each in near if len(each)], type=pa.binary())
     return pc.invert(pc.is_in(flat(batch["path"]), value_set=flat(known)))
-
-
-def _pending_bytes(manifest: Manifest) -> int:
-    return sum(pc.sum(batch["size"]).as_py() for batch in pending_batches(manifest))
 
 
 def still_pending(manifest: Manifest, placed: pa.Table) -> pa.Table:
