@@ -44,6 +44,12 @@ CALLS: list[tuple[list[str], r.Request]] = [
         ),
     ),
     (
+        ["external", "s3://a/b", "file:///c", "--id", ID, "-w", "*.csv", "--dataset-path", "in", "--no-recursive"],
+        r.AddExternal(
+            ref=ID, urls=("s3://a/b", "file:///c"), wildcard=("*.csv",), dataset_path="in", recursive=False
+        ),
+    ),
+    (
         ["sync", "data", "--id", ID, "-w", "*.csv", "-x", "tmp", "--dataset-path", "in", "--max-workers", "3"],
         r.SyncFolder(
             ref=ID, path="data", wildcard=("*.csv",), exclude=("tmp",), dataset_path="in", max_workers=3
