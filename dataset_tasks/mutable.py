@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import hashlib
 import logging
 import os
 import stat
@@ -14,7 +16,7 @@ from typing import Final, TypeVar
 
 from dataset_tasks.errors import TargetError
 from dataset_tasks.failpoints import failpoint
-from dataset_tasks.filesystem import make_folders, remove_tree, shown, temporary_name
+from dataset_tasks.filesystem import is_temporary_name, make_folders, remove_tree, shown, temporary_name
 from dataset_tasks.targets import target_error
 
 _log = logging.getLogger("dataset_tasks")
@@ -49,10 +51,10 @@ def write_folder(
         raise TargetError(f"{shown(target)} holds a NUL byte", hint="Give the path of a folder.")
     place = Path(os.path.abspath(os.path.expanduser(target)))  # not resolved: a link is to be seen as one
     holds_something = _check(place, overwrite, keep_off)
-    temporary = place.with_name(temporary_name(place.name))
     try:
         make_folders(os.fspath(place.parent))
-        temporary.mkdir()
+        sweep(place)
+        temporary, lock = _make_beside(place)
     except OSError as error:
         raise target_error(error, os.fsencode(place), b"") from error
     try:
@@ -72,7 +74,83 @@ def write_folder(
             remove_tree(temporary)  # what was there before, or what did not come about
         except OSError as error:
             _log.warning("can't remove %s, remove it by hand: %s", shown(temporary), error.strerror)
+        _close(lock)
     return result
+
+
+def holds(folder: Path, files: Iterable[tuple[bytes, int, bytes]]) -> bool:
+    """Whether a folder holds just these files (path, size in bytes, SHA-256) and nothing else; reads them all."""
+    top, count = os.fsencode(folder), 0
+    for path, size, sha256 in files:
+        try:
+            with open(os.open(top + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+                    return False
+                if hashlib.file_digest(file, "sha256").digest() != sha256:
+                    return False
+        except OSError:
+            return False
+        count += 1
+    return count == sum(len(names) for _, _, names in os.walk(top))
+
+
+def _make_beside(place: Path) -> tuple[Path, int | None]:
+    """A temporary folder of our own, and the lock that says somebody is at it."""
+    while True:
+        temporary = place.with_name(temporary_name(place.name))
+        temporary.mkdir()
+        try:
+            lock = _lock(temporary)
+        except FileNotFoundError:  # another caller took it for left over before it was locked
+            continue
+        if temporary.exists():
+            return temporary, lock
+        _close(lock)
+
+
+def sweep(place: Path) -> None:
+    """Removes what callers left beside a target when they died: temporary folders that nobody holds.
+
+    Where folders can't be locked, nothing is removed.
+    """
+    mine = temporary_name(place.name)
+    prefix = mine[: -len("0123456789abcdef.part")]
+    for kind in ("part", "old"):
+        for path in place.parent.glob(f".*.{kind}"):
+            if path.name[: -len(f"0123456789abcdef.{kind}")] != prefix or not is_temporary_name(path.name, kind):
+                continue
+            try:
+                lock = _lock(path)
+                if lock is not None:
+                    remove_tree(path)
+                    os.close(lock)
+            except OSError as error:  # somebody else is at it; if not, it costs space only
+                _log.info("left %s: %s", shown(path), error.strerror)
+
+
+def _lock(folder: Path) -> int | None:
+    """Holds a folder until closed or the process ends; None where the file system locks no folders.
+
+    Raises:
+        BlockingIOError: Somebody else holds it.
+        OSError: It is not there, or is no folder.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _close(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def _check(place: Path, overwrite: bool, keep_off: Iterable[Path]) -> bool:
@@ -128,14 +206,18 @@ def _exchange(new: Path, old: Path) -> None:
         if code not in _CANT_EXCHANGE:
             raise OSError(code, os.strerror(code), os.fspath(old))
     aside = old.with_name(temporary_name(old.name, "old"))
-    old.rename(aside)
+    lock = _lock(old)
     try:
-        failpoint("mutable.in_swap")
-        new.rename(old)
-    except OSError:
-        aside.rename(old)
-        raise
-    aside.rename(new)
+        old.rename(aside)
+        try:
+            failpoint("mutable.in_swap")
+            new.rename(old)
+        except OSError:
+            aside.rename(old)
+            raise
+        aside.rename(new)
+    finally:
+        _close(lock)
 
 
 @cache

@@ -198,6 +198,7 @@ class Cache:
         links, tree, listing = self._layout.links(key), self._layout.tree(key), self._layout.listing(key)
         if not making.is_linked(links, tree, listing):
             with FileLock.acquire(self._layout.build_lock(key), wait_for=f"it links the copy {key}"):
+                eviction.sweep(self._layout, key)
                 if not making.is_linked(links, tree, listing):
                     making.link(links, tree, listing)
         return links

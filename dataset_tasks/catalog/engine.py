@@ -240,6 +240,8 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _roll_back(connection: Connection) -> None:
+    if connection.invalidated:  # nothing is left to roll back, and asking for the driver's connection would raise
+        return
     driver = connection.connection.driver_connection
     if driver is not None and driver.in_transaction:
         connection.exec_driver_sql("ROLLBACK")

@@ -18,6 +18,8 @@ from dataset_tasks.session import Session
 
 #: In the origin of a dropped draft: the id of the version that stands in its place.
 STANDS = "stands"
+#: What the keys begin with of calls that were given none.
+RANDOM_KEY = "call/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,11 @@ class Context:
         return Record(
             key=self.key, verb=request.verb, digest=digest(request), result=lambda version: to_json(result(version))
         )
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the key came from the caller, so that a retry of the same call can be told."""
+        return not self.key.startswith(RANDOM_KEY)
 
     def part(self, name: str) -> Context:
         """The context of an operation inside this one, with a key of its own."""

@@ -17,7 +17,7 @@ from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.manifest.columns import int64s
 from dataset_tasks.model import Version
-from dataset_tasks.mutable import write_folder
+from dataset_tasks.mutable import holds, sweep, write_folder
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import GetCopy, GetCopyResult
 from dataset_tasks.paths import DatasetPattern
@@ -43,7 +43,9 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     wanted = _Wanted(context.session.manifest(version), request)
     files, size = wanted.totals()
     with context.progress.task(f"{version.dataset}: copy", files=files, bytes=size) as task:
-        if request.target is not None:
+        if request.target is not None and _is_done(context, request.target, wanted):
+            place = Path(os.path.expanduser(request.target)).absolute()
+        elif request.target is not None:
             write_folder(
                 request.target,
                 lambda folder: extract(
@@ -76,6 +78,15 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
 def read_only_copy(context: Context, ref: str, *, files: Sequence[str] = ()) -> Path:
     """The shared copy of a version, or of the files that patterns name: held until this process ends."""
     return Path(run(context, GetCopy(ref=ref, files=tuple(files))).folder)
+
+
+def _is_done(context: Context, target: str, wanted: _Wanted) -> bool:
+    """Whether an earlier try of the same call, whose answer was lost, has filled the target already."""
+    place = Path(os.path.expanduser(target)).absolute()
+    if not context.is_retryable or place.is_symlink() or not place.is_dir() or not holds(place, wanted.files()):
+        return False
+    sweep(place)
+    return True
 
 
 def _ours(session: Session) -> list[Path]:
@@ -113,6 +124,11 @@ class _Wanted:
             return tables
         whole = sum(sum(table["size"].to_pylist()) for table in self._again())
         return _part(tables, request.part, request.num_parts, whole)
+
+    def files(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """Path, size and hash of each."""
+        for table in self.tables():
+            yield from zip(*(table[name].to_pylist() for name in ("path", "size", "hash")), strict=True)
 
     def totals(self) -> tuple[int, int]:
         """How many files and bytes; of a whole version from the index alone."""

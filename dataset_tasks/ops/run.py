@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from dataset_tasks.errors import KeyReusedError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
-from dataset_tasks.ops.context import STANDS, Context, about, digest
+from dataset_tasks.ops.context import RANDOM_KEY, STANDS, Context, about, digest
 from dataset_tasks.ops.requests import OPERATIONS, Request, Result, result_from_json
 from dataset_tasks.ops.settling import settle
 from dataset_tasks.progress import Progress
@@ -35,7 +35,7 @@ def run(
     """Runs one operation; see `Session.run`."""
     context = Context(
         session=session,
-        key=key or f"call/{secrets.token_hex(16)}",
+        key=key or f"{RANDOM_KEY}{secrets.token_hex(16)}",
         origin=origin,
         progress=progress,
         functions=functions,

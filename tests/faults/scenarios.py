@@ -1,0 +1,336 @@
+"""Operations whose every step is interrupted by the sweep: what stands before, the call, and what is to be seen after."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dataset_tasks import mutable
+from dataset_tasks.model import Input, State, Version
+from dataset_tasks.ops.requests import (
+    AddFiles,
+    Build,
+    Create,
+    Delete,
+    Finalize,
+    GetCopy,
+    Publish,
+    RemoveFiles,
+    Request,
+    Squash,
+    Stage,
+    SyncFolder,
+    Transform,
+    Upload,
+    Verify,
+    to_json,
+)
+from dataset_tasks.session import Session
+from dataset_tasks.spec.compiler import compile_spec
+from dataset_tasks.spec.run import run_plan
+
+KEY = "sweep/operation"
+#: What two runs of the same may differ in: sizes of objects with random keys in them, times, counts of what a call
+#: found left to do.
+_PASSING = {"new_bytes", "seconds", "why"}
+#: Done again against the draft, these count what was left to do.
+_COUNTS = {"added", "modified", "removed", "files", "bytes", "stored_bytes", "chunks"}
+
+Call = Callable[[Session, Path], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`prepare` makes what stands before in a home folder; `call` is the operation, the same on every try.
+
+    `drops`: on an error the operation gives its draft up, so that the retry makes another id. `repeats`: it has no key,
+    so that its events come once a call.
+    """
+
+    name: str
+    prepare: Callable[[Session, Path], None]
+    call: Call
+    drops: bool = False
+    repeats: bool = False
+
+
+# --- what stands before
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def content(seed: int, count: int = 5, size: int = 700) -> dict[str, bytes]:
+    """Files that do not compress, so that small chunks are full soon."""
+    import random
+
+    chance = random.Random(seed)
+    return {f"{'ab'[n % 2]}/{seed}-{n}.bin": chance.randbytes(size) for n in range(count)}
+
+
+def make(
+    session: Session, home: Path, name: str, seed: int, *, parents: tuple[str, ...] = (), **upload: Any
+) -> Version:
+    """A final version with a few files of its own."""
+    made = session.run(Create(name=name, project="p", parents=parents))
+    session.run(AddFiles(ref=made.version_id, path=str(write(home.parent / f"source-{name}-{seed}", content(seed)))))
+    session.run(Upload(ref=made.version_id, max_workers=1, **upload))
+    session.run(Finalize(ref=made.version_id))
+    return session.catalog.version(made.version_id)
+
+
+def history(session: Session, home: Path) -> None:
+    """`p/d` with two versions, the first published and aliased, and `p/e` with one."""
+    first = make(session, home, "d", 1)
+    session.run(Publish(ref=first.id, alias="good"))
+    make(session, home, "d", 2, parents=(first.id,))
+    make(session, home, "e", 3)
+
+
+def draft(session: Session, home: Path) -> None:
+    """A draft `p/d@3` on top, with files to be uploaded and one removed."""
+    history(session, home)
+    made = session.run(Create(name="d", project="p", parents=("p/d@1.0.1",), version="3"))
+    session.run(AddFiles(ref=made.version_id, path=str(write(home.parent / "new", content(4, 6)))))
+    session.run(RemoveFiles(ref=made.version_id, patterns=("a/1-0.bin",)))
+
+
+def uploaded(session: Session, home: Path) -> None:
+    draft(session, home)
+    session.run(Upload(ref="p/d@3", max_workers=1, chunk_size=0.0015))
+
+
+def unchanged(session: Session, home: Path) -> None:
+    history(session, home)
+    last = session.catalog.resolve("p/d@1.0.1")
+    session.run(Create(name="d", project="p", previous=True, version="3", skip_unchanged=True))
+    assert last.id
+
+
+def cached(session: Session, home: Path) -> None:
+    history(session, home)
+    session.run(GetCopy(ref="p/d@1.0.0"))
+
+
+# --- the calls
+
+
+def request(make_request: Callable[[Path], Request]) -> Call:
+    def call(session: Session, home: Path) -> dict[str, Any]:
+        asked = make_request(home)
+        seen = to_json(session.run(asked, key=KEY))
+        passing = _PASSING if asked.once else _PASSING | _COUNTS
+        return {name: value for name, value in seen.items() if name not in passing}
+
+    return call
+
+
+def function(inputs: Mapping[str, Path], output: Path) -> dict[str, Any]:
+    """A transform: every input file's size, in files of two folders."""
+    for name, folder in inputs.items():
+        for path in sorted(folder.rglob("*.bin")):
+            target = output / name / f"{path.name}.txt"
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(str(path.stat().st_size))
+    return {"rows": 5}
+
+
+def build(session: Session, home: Path) -> dict[str, Any]:
+    stages = (
+        Stage(
+            id="f.create",
+            request=Create(
+                name="f", project="p", inputs=(Input(name="d", ref="p/d@1.0.1", files=()),), skip_unchanged=True
+            ),
+        ),
+        Stage(id="f.transform", request=Transform(ref="step:f.create", call="sweep:function", code_version="1")),
+        Stage(id="f.upload", request=Upload(ref="step:f.create", max_workers=1)),
+        Stage(id="f.finalize", request=Finalize(ref="step:f.create")),
+        Stage(id="f.verify", request=Verify(ref="step:f.finalize")),
+    )
+    result = session.run(Build(stages=stages), key=KEY, functions={"sweep:function": function})
+    return {"version": result.version, "version_id": result.version_id}
+
+
+SPEC = """
+name: sweep
+version: 1
+project: p
+datasets:
+  raw:
+    add: [{path: ../source-spec}]
+  made:
+    inputs: {raw: raw}
+    transform: {run: [/bin/sh, -c, "cat ${inputs.raw}/a/*.bin | wc -c > ${output}/size.txt"]}
+    publish: {alias: good}
+"""
+
+
+def specced(session: Session, home: Path) -> None:
+    history(session, home)
+    write(home.parent / "source-spec", content(6, 4))
+    (home.parent / "spec").mkdir()
+    (home.parent / "spec" / "spec.yaml").write_text(SPEC)
+
+
+def spec(session: Session, home: Path) -> dict[str, Any]:
+    plan = compile_spec(home.parent / "spec" / "spec.yaml", environ={})
+    report = run_plan(plan, session, run_id="sweep", jobs=1)
+    failed = [each.error for each in report.outcomes if each.error is not None]
+    if failed:
+        raise failed[0]
+    return {each.step: each.result.version for each in report.outcomes if each.result is not None}
+
+
+def copied(session: Session, home: Path, **wanted: Any) -> dict[str, Any]:
+    result = session.run(GetCopy(ref="p/d@1.0.1", **wanted), key=KEY)
+    return {"files": result.files, "bytes": result.bytes, "tree": tree(Path(result.folder))}
+
+
+def copied_to(session: Session, home: Path, *, two_steps: bool = False, **wanted: Any) -> dict[str, Any]:
+    if two_steps:
+        mutable._renameat2 = lambda: None
+    return copied(session, home, target=str(home.parent / "target" / "copy"), **wanted)
+
+
+def filled(session: Session, home: Path) -> None:
+    history(session, home)
+    write(home.parent / "target" / "copy", {"mine.txt": b"mine"})
+
+
+def damaged(session: Session, home: Path) -> None:
+    """The cached copy has a file with other bytes and one that is gone."""
+    history(session, home)
+    folder = Path(session.run(GetCopy(ref="p/d@1.0.1")).folder)
+    os.chmod(folder / "a", 0o755)
+    os.unlink(folder / "a" / "1-0.bin")
+    victim = folder / "b" / "1-1.bin"
+    os.chmod(victim, 0o644)
+    victim.write_bytes(b"x" * 700)
+
+
+def labels(session: Session, home: Path) -> dict[str, Any]:
+    version = session.catalog.resolve("p/d@1.0.1")
+    session.change(version.id, lambda now: {"tags": ("t",), "metadata": {"k": 1}, "description": "told"})
+    session.set_alias(version, "best")
+    return {"id": version.id}
+
+
+SCENARIOS = [
+    Scenario("create", history, request(lambda home: Create(name="d", project="p", parents=("p/d@1.0.1",), tags=("x",)))),
+    Scenario("create-merged", history, request(lambda home: Create(name="m", project="p", parents=("p/d@latest", "p/e@latest")))),
+    Scenario("add", draft, request(lambda home: AddFiles(ref="p/d@3", path=str(home.parent / "source-e-3")))),
+    Scenario("sync", draft, request(lambda home: SyncFolder(ref="p/d@3", path=str(home.parent / "source-d-2")))),
+    Scenario("remove", draft, request(lambda home: RemoveFiles(ref="p/d@3", patterns=("a/",)))),
+    Scenario("upload", draft, request(lambda home: Upload(ref="p/d@3", max_workers=1, chunk_size=0.0015))),
+    Scenario("upload-threads", draft, request(lambda home: Upload(ref="p/d@3", max_workers=2, chunk_size=0.0015))),
+    Scenario("finalize", uploaded, request(lambda home: Finalize(ref="p/d@3"))),
+    Scenario("finalize-unchanged", unchanged, request(lambda home: Finalize(ref="p/d@3"))),
+    Scenario("publish", history, request(lambda home: Publish(ref="p/d@1.0.1", alias="good"))),
+    Scenario("squash-one", history, request(lambda home: Squash(name="s", refs=("p/d@1.0.1",))), drops=True),
+    Scenario("squash-two", history, request(lambda home: Squash(name="s", refs=("p/d@1.0.0", "p/d@1.0.1"))), drops=True),
+    Scenario("delete-final", history, request(lambda home: Delete(ref="p/d@1.0.1"))),
+    Scenario("delete-draft", draft, request(lambda home: Delete(ref="p/d@3"))),
+    Scenario("get-cached", history, copied),
+    Scenario("get-from-parent", cached, copied),
+    Scenario("get-links", history, partial(copied, soft_links=True)),
+    Scenario("get-mend", damaged, copied),
+    Scenario("get-folder", history, copied_to),
+    Scenario("get-overwrite", filled, partial(copied_to, overwrite=True)),
+    Scenario("get-overwrite-in-two", filled, partial(copied_to, overwrite=True, two_steps=True)),
+    Scenario("build", history, build, drops=True),
+    Scenario("spec", specced, spec, drops=True),
+    Scenario("labels", history, labels, repeats=True),
+]  # fmt: skip
+
+
+# --- what is to be seen after
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder with its bytes; hidden names too."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes().hex()[:64]
+    return found
+
+
+def state(session: Session, home: Path, *, ids: bool) -> dict[str, Any]:
+    """All that a user can see of a catalog, with nothing in it that chance decides."""
+    catalog = session.catalog
+    versions = {}
+    label = {each.id: each.label for each in catalog.versions(states=tuple(State))}
+    for version in catalog.versions(states=tuple(State)):
+        if version.state is State.ABORTED and not ids:
+            continue
+        manifest = session.manifest(version)
+        versions[version.label + (f" {version.id}" if ids else "")] = {
+            "state": str(version.state),
+            "files": {os.fsdecode(e.path): [e.size, e.hash.hex()] for e in manifest.entries()},
+            "pending": version.pending,
+            "parents": [label[each] for each in version.parents],
+            "inputs": [[each.name, label[each.ref]] for each in version.inputs],
+            "tags": list(version.tags),
+            "metadata": dict(version.metadata),
+            "description": version.description,
+            "aliases": sorted(
+                a for a, held in catalog.aliases(version.project, version.name).items() if held == version.id
+            ),
+            "events": [event.kind for event in catalog.events(version_id=version.id)],
+        }
+    return json.loads(json.dumps({"versions": versions, "outside": outside(home)}, sort_keys=True))
+
+
+def outside(home: Path) -> dict[str, Any]:
+    """The folders of the user: sources as they were, targets, and what lies beside them."""
+    place = home.parent
+    return {
+        each.name: tree(each) if each.is_dir() else "file"
+        for each in sorted(place.iterdir())
+        if each.name not in {home.name, "report.json"}
+    }
+
+
+def leftovers(session: Session) -> dict[str, int]:
+    """What lies about and serves nothing: it costs space until `gc`, and must be little."""
+    catalog = session.catalog
+    drafts = {each.id for each in catalog.versions(states=(State.IN_PROGRESS,))}
+    rows = [each for v in catalog.versions(states=tuple(State)) for each in catalog.objects_of(v.id)]
+    rows += catalog.objects_of("")
+    known = {each.key for each in rows}
+    parts = stray = 0
+    for store_id in catalog.stores():
+        store = session.objects.store(store_id)
+        parts += len(list(store.leftovers()))
+        keys = [key.partition("/")[2] for key, _ in store.list()]
+        stray += len([key for key in keys if key not in known and not key.startswith(("journal/", "owner"))])
+    scratch = session.settings.cache_dir / "scratch"
+    kept = [each.name for each in scratch.glob("*/*") if each.name not in drafts]
+    hidden = [p for p in session.settings.cache_dir.rglob(".*") if "scratch" not in p.parts]
+    return {
+        "rows": len([each for each in rows if each.state == "writing"]),
+        "parts": parts,
+        "stray": stray,
+        "scratch": len(kept),
+        "cache": len(hidden),
+    }
+
+
+def clear(place: Path) -> None:
+    """Removes a folder also where trees in it are read-only."""
+    if place.exists():
+        for folder, _, _ in os.walk(place):
+            os.chmod(folder, 0o755)
+        shutil.rmtree(place)
