@@ -90,7 +90,10 @@ class S3Reader:
         bucket = self._store.bucket
         with self._explained(url):
             pages = self._store.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="" if deep else "/"):
+            asked = pages.paginate(Bucket=bucket, Prefix=prefix)
+            if not deep:
+                asked = pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            for page in asked:
                 for each in page.get("Contents", []):
                     key = each["Key"]
                     if key.endswith("/"):  # what consoles make to show a folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,9 +93,8 @@ def _broken_links(context: Context, manifest: Manifest) -> Iterator[bytes]:
             return error
 
     with ThreadPoolExecutor(_LINKS_AT_ONCE, thread_name_prefix="dataset-tasks-links") as pool:
-        for batch in manifest.batches(("path", "kind", "size", "link", "pin")):
-            held = batch.filter(pc.equal(flat(batch["kind"]), _IS_LINK))
-            links = list(zip(*(held[name].to_pylist() for name in ("path", "size", "link", "pin")), strict=True))
+        for batch in _links(manifest):
+            links = list(zip(*(batch[name].to_pylist() for name in ("path", "size", "link", "pin")), strict=True))
             for (path, *_), found in zip(links, pool.map(look, links), strict=True):
                 if isinstance(found, DatasetError):
                     context.progress.note(f"{show(path)} can't be checked: {found.message}")
@@ -104,13 +103,23 @@ def _broken_links(context: Context, manifest: Manifest) -> Iterator[bytes]:
                     yield path
 
 
+def _links(manifest: Manifest) -> Iterator[pa.Table]:
+    """The links of a manifest; where there are none, only their kinds are read."""
+    if not any(pc.min_max(batch["kind"])["max"].as_py() == LINK for batch in manifest.batches(("kind",))):
+        return
+    for batch in manifest.batches(("path", "kind", "size", "link", "pin")):
+        held = batch.filter(pc.equal(flat(batch["kind"]), _IS_LINK))
+        if len(held):
+            yield held
+
+
 def _copy(manifest: Manifest, path: str, mode: str) -> set[bytes]:
     folder = Path(path)
     if not path or not folder.is_dir():
         raise TargetError(f"there is no folder {path!r} to verify", hint="Give the folder that holds the copy.")
     if mode == "size":
-        return {path for path, size in _sizes_of(manifest, FILE, LINK) if _local_size(folder, path) != size}
-    bad = {path for path, size in _sizes_of(manifest, LINK) if _local_size(folder, path) != size}
+        return _of_other_size(manifest.batches(("path", "size")), folder)
+    bad = _of_other_size(_links(manifest), folder)
     seen_to = b""
     for batch in Scan(Source.locate(folder), on_error="skip"):
         end = batch.path[-1] + b"\0"
@@ -129,10 +138,10 @@ def _differing(manifest: Manifest, within: PathRange, paths: pa.Array, hashes: p
     return set(expected.filter(pc.and_(wrong, is_file))["path"].to_pylist())
 
 
-def _sizes_of(manifest: Manifest, *kinds: int) -> Iterator[tuple[bytes, int]]:
-    for batch in manifest.batches(("path", "kind", "size")):
-        rows = zip(batch["path"].to_pylist(), batch["kind"].to_pylist(), batch["size"].to_pylist(), strict=True)
-        yield from ((path, size) for path, kind, size in rows if kind in kinds)
+def _of_other_size(entries: Iterable[pa.Table], folder: Path) -> set[bytes]:
+    """Paths whose file in a folder is missing or has another size."""
+    sizes = (zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True) for table in entries)
+    return {path for rows in sizes for path, size in rows if _local_size(folder, path) != size}
 
 
 def _local_size(folder: Path, path: bytes) -> int:
