@@ -22,7 +22,8 @@ from prefect.tasks import Task, TaskOptions
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops import references
-from dataset_tasks.ops.requests import Request, Result, to_json
+from dataset_tasks.ops.requests import Request, Result
+from dataset_tasks.ops.wire import to_json
 from dataset_tasks.progress import SILENT, LogLines, Progress
 from prefect_blocks import reports
 from prefect_blocks.blocks import DatasetCatalog

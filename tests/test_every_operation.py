@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.ops.requests import OPERATIONS, Request, Result, request_from_json, result_from_json, to_json
+from dataset_tasks.ops.requests import OPERATIONS, Request, Result
+from dataset_tasks.ops.wire import request_from_json, result_from_json, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "0123456789abcdef0123456789abcdef"

@@ -11,7 +11,8 @@ from airflow.sdk import BaseOperator
 from airflow_provider import running
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID, DatasetHook
 from dataset_tasks.ops.references import inputs, reference, references
-from dataset_tasks.ops.requests import Request, Result, Stage, request_from_json, to_json
+from dataset_tasks.ops.requests import Request, Result, Stage
+from dataset_tasks.ops.wire import request_from_json, to_json
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context

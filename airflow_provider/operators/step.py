@@ -15,7 +15,8 @@ from airflow_provider.operators.base import StoppableOperator
 from airflow_provider.operators.version import differing
 from dataset_tasks.model import Reference
 from dataset_tasks.ops.references import reference
-from dataset_tasks.ops.requests import Publish, PublishResult, Request, VerifyResult, request_from_json, to_json
+from dataset_tasks.ops.requests import Publish, PublishResult, Request, VerifyResult
+from dataset_tasks.ops.wire import request_from_json, to_json
 from dataset_tasks.spec.plan import Plan, Scope, Step, bind, lookup, placeholders_of
 from dataset_tasks.spec.windows import Window, window_at
 

@@ -22,9 +22,9 @@ from dataset_tasks.ops.requests import (
     Result,
     Stage,
     VerifyResult,
-    with_versions,
 )
 from dataset_tasks.ops.run import run as run_request
+from dataset_tasks.ops.wire import with_versions
 
 _log = logging.getLogger("dataset_tasks")
 

@@ -12,7 +12,8 @@ from dataset_tasks.catalog.rows import dump
 from dataset_tasks.catalog.writes import Record
 from dataset_tasks.errors import StateError
 from dataset_tasks.model import JsonValue, State, Version
-from dataset_tasks.ops.requests import Request, Result, to_json
+from dataset_tasks.ops.requests import Request, Result
+from dataset_tasks.ops.wire import to_json
 from dataset_tasks.progress import SILENT, Progress
 from dataset_tasks.session import Session
 

@@ -30,9 +30,8 @@ from dataset_tasks.ops.requests import (
     Stage,
     Transform,
     Upload,
-    request_from_json,
-    to_json,
 )
+from dataset_tasks.ops.wire import request_from_json, to_json
 from dataset_tasks.progress import SILENT, Progress
 
 if TYPE_CHECKING:

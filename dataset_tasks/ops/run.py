@@ -10,8 +10,9 @@ from typing import Any, Protocol, cast
 from dataset_tasks.errors import KeyReusedError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
 from dataset_tasks.ops.context import RANDOM_KEY, STANDS, Context, about, digest
-from dataset_tasks.ops.requests import OPERATIONS, Request, Result, result_from_json
+from dataset_tasks.ops.requests import OPERATIONS, Request, Result
 from dataset_tasks.ops.settling import settle
+from dataset_tasks.ops.wire import result_from_json
 from dataset_tasks.progress import Progress
 from dataset_tasks.session import Session
 

@@ -27,8 +27,8 @@ from dataset_tasks.ops.requests import (
     Transform,
     Upload,
     Verify,
-    to_json,
 )
+from dataset_tasks.ops.wire import to_json
 from dataset_tasks.spec.graph import EdgeKind, Graph, Node, graph_of
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Schedule, Step
 from dataset_tasks.spec.svg import draw
@@ -233,7 +233,7 @@ def _dot_text(text: str) -> str:
 
 
 def plan_to_json(plan: Plan) -> dict[str, JsonValue]:
-    """The plan as JSON; requests as `requests.to_json` writes them, durations in seconds."""
+    """The plan as JSON; requests as `wire.to_json` writes them, durations in seconds."""
     return {
         "name": plan.name,
         "description": plan.description,

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.model import JsonValue
-from dataset_tasks.ops.requests import Result, to_json
+from dataset_tasks.ops.requests import Result
+from dataset_tasks.ops.wire import to_json
 from dataset_tasks.spec.plan import Step
 
 

@@ -19,8 +19,8 @@ from dataset_tasks.ops.requests import (
     Stage,
     Upload,
     Verify,
-    request_from_json,
 )
+from dataset_tasks.ops.wire import request_from_json
 from prefect_blocks.running import Catalog, Json, Work, many
 from prefect_blocks.tasks.base import operation
 

@@ -30,8 +30,8 @@ from dataset_tasks.ops.requests import (
     Stage,
     TableCheck,
     Upload,
-    to_json,
 )
+from dataset_tasks.ops.wire import to_json
 
 CATALOG, VERSION = "c" * 32, "a" * 32
 ALL = [getattr(operators, name) for name in operators.__all__]

@@ -12,18 +12,8 @@ from dataset_tasks.errors import InvalidArgumentError, WrongCatalogError
 from dataset_tasks.model import Input
 from dataset_tasks.ops.function_build import dataset_parts, function_build, run_function_build
 from dataset_tasks.ops.references import inputs, reference, references
-from dataset_tasks.ops.requests import (
-    Build,
-    BuildResult,
-    Check,
-    Create,
-    Publish,
-    PublishResult,
-    Request,
-    Transform,
-    request_from_json,
-    to_json,
-)
+from dataset_tasks.ops.requests import Build, BuildResult, Check, Create, Publish, PublishResult, Request, Transform
+from dataset_tasks.ops.wire import request_from_json, to_json
 
 ID = "0123456789abcdef0123456789abcdef"
 RESULT = {"version_id": ID, "catalog_id": "cat", "project": "crm", "name": "orders", "version": "1.0.0"}

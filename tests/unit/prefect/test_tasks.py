@@ -26,9 +26,8 @@ from dataset_tasks.ops.requests import (
     Request,
     Stage,
     VerifyResult,
-    request_from_json,
-    to_json,
 )
+from dataset_tasks.ops.wire import request_from_json, to_json
 from prefect_blocks import running, tasks
 from prefect_blocks.plan_run import task_of
 from tests.unit.prefect.conftest import CATALOG, FLOW_RUN, VERSION, FakeSession, InTask

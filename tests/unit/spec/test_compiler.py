@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.ops.requests import AddFiles, Build, Create, Publish, Squash, SyncFolder, Verify, to_json
+from dataset_tasks.ops.requests import AddFiles, Build, Create, Publish, Squash, SyncFolder, Verify
+from dataset_tasks.ops.wire import to_json
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.explain import describe, duration, explain, plan_to_json
 
