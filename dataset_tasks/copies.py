@@ -52,8 +52,8 @@ def extract(
     On an error files of the copy may stand in the folder: give a folder that nobody looks at yet, and drop it.
 
     Args:
-        entries: Tables with at least `COLUMNS`, and `link` and `pin` with `fetch_link`; every path once. Memory is bounded by the largest table and, per
-            thread, a few MiB.
+        entries: Tables with at least `COLUMNS`, and `link` and `pin` with `fetch_link`; every path once. Memory is bounded
+            by the largest table and, per thread, a few MiB.
         open_chunk: Opens the chunk with that key; readers are used from several threads.
         target: An existing folder, best empty.
         fetch_link: Brings the bytes of external links; without it they are refused.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.ops.requests import AddFiles, Build, Create, Publish, Squash, SyncFolder, Verify
+from dataset_tasks.ops.requests import AddExternal, AddFiles, Build, Create, Publish, Squash, SyncFolder, Verify
 from dataset_tasks.ops.wire import to_json
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.explain import describe, duration, explain, plan_to_json
@@ -78,16 +78,20 @@ def test_a_sync_starts_from_the_last_version_unless_told_otherwise(write):
     assert one(write, "  x: {add: [{path: .}], previous: true}\n")["create"].previous
 
 
-def test_content_comes_in_the_order_sync_add_transform_remove(write):
+def test_content_comes_in_the_order_sync_add_external_transform_remove(write):
     steps = one(
         write,
         '  x: {remove: a, transform: {call: "m:f"}, add: [{path: .}, {path: .}], sync: {path: .}, check: {min_files: 1},'
-        " verify: true}\n",
+        " external: [{url: s3://a/b, wildcard: x, dataset_path: y, recursive: false}, {url: file:///c}], verify: true}\n",
     )
 
     assert list(steps) == [
-        "build", "create", "sync", "add.0", "add.1", "transform", "remove", "check", "upload", "finalize", "verify",
+        "build", "create", "sync", "add.0", "add.1", "external.0", "external.1", "transform", "remove", "check", "upload",
+        "finalize", "verify",
     ]  # fmt: skip
+    assert steps["external.0"] == AddExternal(
+        ref="step:x.create", urls=("s3://a/b",), wildcard=("x",), dataset_path="y", recursive=False
+    )
 
 
 def test_paths_are_taken_from_the_folder_of_the_spec(write, tmp_path):
@@ -211,6 +215,7 @@ def test_the_recipe_holds_the_values_of_the_placeholders_that_the_transform_uses
 def test_every_operation_has_words(plan):
     for request in (
         Create(name="x"), AddFiles(ref="r", path="p"), SyncFolder(ref="r", path="p"), Squash(name="x", refs=("a",)),
+        AddExternal(ref="r", urls=("s3://a/b",)),
     ):  # fmt: skip
         assert describe(request)
     build = next(step.request for step in plan.steps if isinstance(step.request, Build))
