@@ -74,8 +74,8 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(**SHARED)
 def faults(session: nox.Session) -> None:
-    """Kills, cuts, full disks."""
-    tool(session, "pytest", "-q", "-m", "faults", *session.posargs)
+    """Kills, cuts, full disks: every point, and the scorecard."""
+    tool(session, "pytest", "-q", "-m", "faults", *session.posargs, FAULTS_SWEEP="full")
 
 
 @nox.session(**SHARED)

@@ -115,6 +115,8 @@ class Database:
             except DBAPIError as error:
                 connection.invalidate()
                 found = self._settle(landed, error)
+                if found is None and not _is_transient(error):
+                    raise  # such as a full disk: the work done again would end alike
                 if found is None:
                     raise _DidNotLandError(str(error.orig)) from error
                 return found

@@ -29,8 +29,8 @@ from dataset_tasks.ops.requests import (
     Transform,
     Upload,
     Verify,
-    to_json,
 )
+from dataset_tasks.ops.wire import to_json
 from dataset_tasks.session import Session
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.run import run_plan

@@ -34,7 +34,21 @@ from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
 
 MODES = ("kill", "raise", "lost")
-VERBS = ("create add sync remove transform upload finalize build publish squash verify get delete").split()
+VERBS = [
+    "create",
+    "add",
+    "sync",
+    "remove",
+    "transform",
+    "upload",
+    "finalize",
+    "build",
+    "publish",
+    "squash",
+    "verify",
+    "get",
+    "delete",
+]
 _LONGEST_SECONDS = 120
 _RAISED = 3
 TROUBLE = Path(tempfile.gettempdir()) / f"sweep-trouble-{os.getpid()}"
@@ -62,7 +76,7 @@ def forked(work: Callable[[], int]) -> int:
         code = 1
         try:
             code = work()
-        except BaseException:  # whatever it was belongs in the report, and this process ends here
+        except BaseException:  # noqa: BLE001  # whatever it was belongs in the report, and this process ends here
             TROUBLE.write_text(traceback.format_exc())
         finally:
             sys.stderr.flush()
@@ -181,19 +195,15 @@ class Sweep:
                     version["events"] = sorted(set(version["events"]))
         yield from differences(which, self.expected[which], seen[which])
         yield from self._partial(seen["before"])
-        for what in ("scratch", "cache"):
+        for what in ("scratch", "cache", "stray"):
             if seen["leftovers"][what] > self.expected["leftovers"][what]:
-                yield f"{seen['leftovers'][what]} folders of the {what} are left over"
+                yield f"{seen['leftovers'][what]} things of the {what} are left over"
 
     def _partial(self, before: dict[str, Any]) -> Iterator[str]:
         """Whether a target is neither as it was nor complete."""
         target = before.get("target", {})
         shown = {name: data for name, data in target.items() if name.startswith("copy/")}
-        old = (
-            {n: d for n, d in scenarios.tree(self.template / "target").items()}
-            if (self.template / "target").exists()
-            else {}
-        )
+        old = scenarios.tree(self.template / "target")
         new = self.expected["state"]["outside"].get("target", {})
         if shown and shown not in (old, new):
             yield f"the target held a part: {sorted(shown)}"

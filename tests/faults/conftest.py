@@ -1,0 +1,22 @@
+"""The scorecard that tests of faults print: each adds `(what, tries, survived)` as the property `faults`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    tries: dict[str, int] = defaultdict(int)
+    survived: dict[str, int] = defaultdict(int)
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if name == "faults":
+                    what, tried, held = value
+                    tries[what] += tried
+                    survived[what] += held
+    if tries:
+        terminalreporter.section("scorecard of faults")
+    for what, count in tries.items():
+        terminalreporter.write_line(f"{what:<40} {survived[what]:>6} of {count:>6} survived")

@@ -1,0 +1,116 @@
+"""Every operation interrupted at every point, then run again. A sample here; `make faults` runs all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+IS_FULL = os.environ.get("FAULTS_SWEEP") == "full"
+SCENARIOS = [
+    "create",
+    "create-merged",
+    "add",
+    "sync",
+    "remove",
+    "upload",
+    "upload-threads",
+    "finalize",
+    "finalize-unchanged",
+    "publish",
+    "squash-one",
+    "squash-two",
+    "delete-final",
+    "delete-draft",
+    "get-cached",
+    "get-from-parent",
+    "get-links",
+    "get-mend",
+    "get-folder",
+    "get-overwrite",
+    "get-overwrite-in-two",
+    "build",
+    "spec",
+    "labels",
+]
+PAIRS = [
+    "finalize/finalize",
+    "publish/publish",
+    "upload/upload",
+    "add/add",
+    "add/remove",
+    "remove/add",
+    "add/sync",
+    "sync/add",
+    "upload/add",
+    "add/upload",
+    "finalize/add",
+    "add/finalize",
+    "upload/finalize",
+    "delete/create-child",
+    "create-child/delete",
+    "publish/delete",
+    "delete/publish",
+    "get/delete",
+    "delete/get",
+    "get/get",
+    "copy/copy",
+]
+ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish"]
+
+Tell = Callable[[str, object], None]
+
+
+def _program(name: str, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, str(HERE / name), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_it_is_run_again(
+    scenario: str, record_property: Tell
+) -> None:
+    found = _program("sweep.py", "--only", scenario, "--stride", "1" if IS_FULL else "29")[scenario]
+    for mode, tries in found["tries"].items():
+        record_property("faults", (f"crash points, {mode}", tries, found["survived"].get(mode, 0)))
+    assert found["failures"] == []
+    assert found["tries"]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_property: Tell) -> None:
+    found = _program("workers.py", "--only", pair, "--stride", "1" if IS_FULL else "9")[pair]
+    record_property("faults", ("interleavings of two workers", found["tries"], found["survived"]))
+    assert found["failures"] == []
+    assert found["tries"]
+
+
+@pytest.mark.parametrize("zombie", ZOMBIES)
+def test_a_worker_that_goes_on_after_its_retry_ended_changes_nothing(zombie: str, record_property: Tell) -> None:
+    found = _program("workers.py", "--only", zombie, "--stride", "1" if IS_FULL else "5")[zombie]
+    record_property("faults", ("workers stopped and continued", found["tries"], found["survived"]))
+    assert found["failures"] == []
+    assert found["tries"]
+
+
+def test_eight_processes_that_add_to_one_draft_lose_nothing(record_property: Tell) -> None:
+    found = _program("workers.py", "--only", "crowd")["crowd"]
+    record_property("faults", ("eight processes adding", found["tries"], found["survived"]))
+    assert found["failures"] == []
+
+
+def test_the_tests_name_every_scenario_and_pair() -> None:
+    program = (
+        "import json, scenarios, workers; "
+        "print(json.dumps([[e.name for e in scenarios.SCENARIOS], [e.name for e in workers.PAIRS]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [SCENARIOS, PAIRS]
