@@ -16,7 +16,6 @@ from dataset_tasks.errors import SourceError, StorageError
 from dataset_tasks.extraction import FetchLink, OpenChunk, Rows, Table, read_rows
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import make_folders, pread_all, remove_tree, shown, storage_error, temporary_name
-from dataset_tasks.manifest.columns import NO_HASH
 from dataset_tasks.members import PIECE, member_pieces
 from dataset_tasks.paths import show, to_text
 from dataset_tasks.progress import Task
@@ -144,8 +143,6 @@ def reuse_of(parents: Sequence[tuple[Path, Listing, Target]]) -> Reuse:
             hashes: list[bytes] = table.column("hash").to_pylist()
             top = os.fsencode(tree) + b"/"
             for row, expected in enumerate(known):
-                if hashes[row] == NO_HASH:  # an external link: the path alone does not tell what it held
-                    continue
                 if expected and sources[row] is None and _is_as_it_was(folder, paths[row], expected, hashes[row]):
                     sources[row] = top + paths[row]
         return sources
@@ -194,8 +191,7 @@ def _mended(folder: Target, rows: Rows, row: int, expected: list[int] | None, br
     found = folder.look(path)
     if found is not None and expected is not None and facts(found) == expected:
         return found
-    may_hold = row not in rows.links and found is not None and found.st_size == rows.size[row]
-    if may_hold and found is not None and _holds(folder, path, found, rows.hash[row]):
+    if found is not None and found.st_size == rows.size[row] and _holds(folder, path, found, rows.hash[row]):
         return folder.look(path) or found
     return folder.replace(path, bring(row))
 
