@@ -40,7 +40,7 @@ def test_any_version_can_be_compared_with_also_of_another_dataset_or_a_draft(fin
 
 
 def test_they_are_sorted_and_partition_the_difference(final, draft):
-    old = {f"{number}": "1" for number in range(0, 40)}
+    old = {f"{number}": "1" for number in range(40)}
     new = {f"{number}": "2" if number % 3 else "1" for number in range(20, 60)}
     child = draft(new, [final(old)])
     added, modified, removed = changes(child)

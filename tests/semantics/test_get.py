@@ -30,7 +30,7 @@ def test_nothing_found_says_what_was_asked():
         Dataset.get(dataset_project="demo", dataset_name="data", dataset_tags=["x"], only_published=True)
     for word in ("demo", "data", "'x'", "published"):
         assert word in str(raised.value)
-    with pytest.raises(NotFoundError, match="f{32}"):
+    with pytest.raises(NotFoundError, match=r"f{32}"):
         Dataset.get("f" * 32)
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_entries_say_path_hash_size_owner_chunk_and_local_path(final, draft, hom
     assert list(home.rglob(kept.artifact_name))
     assert kept.local_path is None
     assert (pending.size, pending.parent_dataset_id, pending.artifact_name) == (3, child.id, None)
-    assert open(pending.local_path).read() == "345"
+    assert Path(pending.local_path).read_text() == "345"
 
 
 def test_the_mapping_is_read_only_and_so_are_its_entries(draft):

