@@ -78,7 +78,7 @@ def _program(name: str, *arguments: str) -> dict[str, Any]:
 def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_it_is_run_again(
     scenario: str, record_property: Tell
 ) -> None:
-    found = _program("sweep.py", "--only", scenario, "--stride", "1" if IS_FULL else "29")[scenario]
+    found = _program("sweep.py", "--only", scenario, "--stride", "1" if IS_FULL else "61")[scenario]
     for mode, tries in found["tries"].items():
         record_property("faults", (f"crash points, {mode}", tries, found["survived"].get(mode, 0)))
     assert found["failures"] == []
@@ -87,7 +87,7 @@ def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_property: Tell) -> None:
-    found = _program("workers.py", "--only", pair, "--stride", "1" if IS_FULL else "9")[pair]
+    found = _program("workers.py", "--only", pair, "--stride", "1" if IS_FULL else "23")[pair]
     record_property("faults", ("interleavings of two workers", found["tries"], found["survived"]))
     assert found["failures"] == []
     assert found["tries"]
@@ -95,7 +95,7 @@ def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_propert
 
 @pytest.mark.parametrize("zombie", ZOMBIES)
 def test_a_worker_that_goes_on_after_its_retry_ended_changes_nothing(zombie: str, record_property: Tell) -> None:
-    found = _program("workers.py", "--only", zombie, "--stride", "1" if IS_FULL else "5")[zombie]
+    found = _program("workers.py", "--only", zombie, "--stride", "1" if IS_FULL else "11")[zombie]
     record_property("faults", ("workers stopped and continued", found["tries"], found["survived"]))
     assert found["failures"] == []
     assert found["tries"]
