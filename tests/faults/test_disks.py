@@ -16,6 +16,7 @@ from dataset_tasks.errors import CatalogError, DatasetError, StorageError
 from dataset_tasks.model import Version
 from dataset_tasks.ops.requests import AddFiles, Create, CreateResult, Finalize, GetCopy, GetCopyResult, Upload
 from dataset_tasks.session import Session, open_session
+from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
 
 Mount = Callable[[str], Path]
@@ -115,7 +116,9 @@ def test_a_catalog_on_a_full_disk_says_so_and_goes_on_once_there_is_space(mount:
                 file.write(b"x" * 4096)
         with pytest.raises(CatalogError, match="full"):
             for number in range(2000):
-                session.run(Create(name="more", project="p"), key=f"more/{number}")
+                with injected() as seen:
+                    session.run(Create(name="more", project="p"), key=f"more/{number}")
+        assert seen.reached()["catalog.before_work"] == 1, "a full disk was tried again"
         filler.unlink()
         assert finished(session, ref).files == 5
         assert_invariants(session)
