@@ -128,10 +128,19 @@ def log(
             for version in versions:
                 cli.out.line(version.id)
             return
-        from dataset_tasks.cli.describe import event_document, history, version_document
+        from dataset_tasks.cli.describe import event_document, history, report_document, version_document
+
+        reports = {v.id: session.catalog.reports(v.id) for v in versions}
 
         if cli.as_json:
-            documents = [{**version_document(v), "events": [event_document(e) for e in events[v.id]]} for v in versions]
+            documents = [
+                {
+                    **version_document(v),
+                    "events": [event_document(each) for each in events[v.id]],
+                    "reports": [report_document(each) for each in reports[v.id]],
+                }
+                for v in versions
+            ]
             cli.out.document({"catalog_id": session.catalog.id, "versions": documents})
             return
         wanted = {i for v in versions for i in (*v.parents, *(i.ref for i in v.inputs))}
@@ -139,7 +148,7 @@ def log(
         for number, version in enumerate(versions):
             if number:
                 cli.out.line()
-            cli.out.show(*history(version, events[version.id], names))
+            cli.out.show(*history(version, events[version.id], names, reports[version.id]))
         if len(found) > limit:
             cli.out.note(
                 f"\n{count(len(found) - limit, 'older version')} not shown; see them with --limit {len(found)}"

@@ -13,10 +13,13 @@ from rich.tree import Tree
 
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, moment, size
-from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.model import JsonValue, Report, Version
 
 if TYPE_CHECKING:
     from dataset_tasks.catalog.rows import Event
+
+#: What of the origin of a version says who made it; the rest is for the core alone.
+_SAID = ("run_id", "step", "spec", "dag_id", "task_id", "map_index", "flow", "user", "host", "command")
 
 _STATE_STYLES = {
     "in_progress": "yellow",
@@ -174,12 +177,42 @@ def maker(version: Version) -> str:
     """Who made a version, in words: the runner, its run and step, the user."""
     origin = dict(version.origin)
     runner = origin.pop("runner", None)
-    rest = [f"{key} {value}" for key, value in origin.items() if value not in (None, "", {}, [])]
+    rest = [f"{key} {value}" for key, value in origin.items() if key in _SAID and value not in (None, "", {}, [])]
     return shown(", ".join([*([str(runner)] if runner else []), *rest])) or "not recorded"
 
 
-def history(version: Version, events: Iterable[Event], names: Mapping[str, str]) -> list[Text]:
-    """A version and what happened to it. `names` are labels of versions by id."""
+def report_document(report: Report) -> dict[str, JsonValue]:
+    """Something that was reported about a version, as JSON."""
+    return {
+        "sequence": report.sequence,
+        "kind": report.kind,
+        "title": report.title,
+        "series": report.series,
+        "iteration": report.iteration,
+        "value": report.value,
+        "created": report.created.isoformat(),
+    }
+
+
+def report_line(report: Report) -> str:
+    """The same in a line: a table as its number of rows, a file by its name."""
+    name = "/".join(word for word in (report.title, report.series) if word)
+    at = f" at {report.iteration}" if report.iteration is not None else ""
+    value = report.value
+    match report.kind:
+        case "table" | "histogram":
+            said = count(len(value), "row" if report.kind == "table" else "bar") if isinstance(value, list) else ""
+        case "image" | "media":
+            said = f"{value.get('name')}, {value.get('size')} bytes" if isinstance(value, Mapping) else ""
+        case _:
+            said = str(value)
+    return shown(f"{report.kind}{' ' + name if name else ''}{at}: {said}")
+
+
+def history(
+    version: Version, events: Iterable[Event], names: Mapping[str, str], reports: Iterable[Report] = ()
+) -> list[Text]:
+    """A version, what happened to it and what was reported about it. `names` are labels of versions by id."""
     title = Text(shown(version.label), style="bold")
     lines = [title.append("  ").append(state_text(version)).append(f"  {version.id}", style="dim")]
     lines.append(Text(f"  created {moment(version.created)} UTC by {maker(version)}"))
@@ -193,6 +226,7 @@ def history(version: Version, events: Iterable[Event], names: Mapping[str, str])
     if version.quarantined:
         lines.append(Text(f"  quarantined: {shown(version.quarantined)}", style="red"))
     lines += [Text(f"  {moment(e.created)} {_event(e)}", style="dim") for e in events]
+    lines += [Text(f"  {moment(each.created)} {report_line(each)}") for each in reports]
     return lines
 
 

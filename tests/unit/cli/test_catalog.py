@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tasks.report import Logger
+from dataset_tasks.session import open_session
+
 from .conftest import Command
 
 
@@ -159,3 +162,17 @@ def test_the_catalog_says_where_it_is(call: Command, done: Command, home: Path) 
     made = done("catalog", "init", "--json").json()
     assert made["store"] == str(home / "store")
     assert done("catalog", "show", "-q").out.strip() == made["catalog_id"]
+
+
+def test_log_shows_what_was_reported(done: Command, raw: str, home: Path) -> None:
+    with open_session(home=home) as session:
+        logger = Logger(session, raw)
+        logger.report_text("half [red]done[/red]\x1b[31m")
+        logger.report_scalar("loss", "train", 0.5, 3)
+        logger.report_table("rows", "head", table_plot=[{"a": 1}, {"a": 2}])
+    lines = done("log", raw).lines
+    assert any("text: half [red]done[/red]" in line and "\x1b" not in line for line in lines)
+    assert any("scalar loss/train at 3: 0.5" in line for line in lines)
+    assert any("table rows/head: 2 rows" in line for line in lines)
+    (version,) = done("log", raw, "--json").json()["versions"]
+    assert [each["kind"] for each in version["reports"]] == ["text", "scalar", "table"]
