@@ -6,18 +6,18 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataset_tasks.errors import DatasetError, IntegrityError, InvalidArgumentError
+from dataset_tasks.errors import IntegrityError, InvalidArgumentError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
-from dataset_tasks.model import State, Version
+from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch, unchanged
 from dataset_tasks.ops.context import Context, about
+from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.requests import (
     Build,
     BuildResult,
     CheckResult,
     Create,
-    Delete,
     Request,
     Result,
     Stage,
@@ -46,7 +46,7 @@ def run(context: Context, request: Build) -> BuildResult:
     try:
         return _fill(context, first, rest, draft_id)
     except BaseException:
-        _drop(context, draft_id)
+        abandon(context, draft_id)
         raise
 
 
@@ -118,19 +118,3 @@ def _result(version: Version) -> BuildResult:
         content_hash=version.content_hash,
         parents=version.parents,
     )
-
-
-def _drop(context: Context, draft_id: str) -> None:
-    """Gives up the draft; when even that fails, the first error is the one to be told."""
-    try:
-        if context.session.catalog.version(draft_id).state is State.IN_PROGRESS:
-            run_request(
-                context.session,
-                Delete(ref=draft_id),
-                key=None,
-                origin=context.origin,
-                progress=context.progress,
-                functions={},
-            )
-    except DatasetError as error:
-        _log.warning("the draft %s could not be dropped: %s", draft_id, error)

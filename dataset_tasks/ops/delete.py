@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
+from dataset_tasks.errors import DatasetError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Delete, DeleteResult
 from dataset_tasks.ops.settling import settle
+
+_log = logging.getLogger("dataset_tasks")
 
 
 def run(context: Context, request: Delete) -> DeleteResult:
@@ -31,6 +36,15 @@ def run(context: Context, request: Delete) -> DeleteResult:
     failpoint("delete.after_commit")
     settle(context, ended)
     return _result(ended)
+
+
+def abandon(context: Context, draft_id: str) -> None:
+    """Drops the draft of an operation that failed; when even that fails, the first error is the one to be told."""
+    try:
+        if context.session.catalog.version(draft_id).state is State.IN_PROGRESS:
+            run(context.part("abandon"), Delete(ref=draft_id))
+    except DatasetError as error:
+        _log.warning("the draft %s could not be dropped: %s", draft_id, error)
 
 
 def _result(version: Version) -> DeleteResult:

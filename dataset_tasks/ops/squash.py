@@ -15,10 +15,10 @@ from dataset_tasks.objects import new_key
 from dataset_tasks.ops import finalize, unchanged
 from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_final
+from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.inherited import inherited
-from dataset_tasks.ops.requests import Create, CreateResult, Delete, Squash, SquashResult
+from dataset_tasks.ops.requests import Create, CreateResult, Squash, SquashResult
 from dataset_tasks.ops.restore import stored_anew
-from dataset_tasks.ops.run import run as run_request
 from dataset_tasks.ops.settling import settle
 
 
@@ -48,7 +48,7 @@ def run(context: Context, request: Squash) -> SquashResult:
     try:
         return _fill(context, request, versions, draft, fingerprint)
     except BaseException:
-        _drop(context, draft)
+        abandon(context, draft.id)
         raise
 
 
@@ -125,18 +125,6 @@ def _refuse_disorder(context: Context, versions: Sequence[Version]) -> None:
                 f"{', '.join(wrong)} is listed after its descendant {version.label}",
                 hint="List versions from the oldest to the newest, each once.",
             )
-
-
-def _drop(context: Context, draft: Version) -> None:
-    if context.session.catalog.version(draft.id).state is State.IN_PROGRESS:
-        run_request(
-            context.session,
-            Delete(ref=draft.id),
-            key=None,
-            origin=context.origin,
-            progress=context.progress,
-            functions={},
-        )
 
 
 def _result(version: Version, *, is_unchanged: bool = False) -> SquashResult:
