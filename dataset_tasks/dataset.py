@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from dataset_tasks import lookup
 from dataset_tasks.current import current_task_key
@@ -172,8 +171,10 @@ class Dataset(Changing, Reading, Labels):
         only_completed: bool = True,
         *,
         session: Session | None = None,
-    ) -> list[dict[str, Any]]:  # Any: a mix of texts, numbers and a moment
+    ) -> lookup.Listing:
         """Versions by creation, as dicts: name, project, id, created (UTC), version, status, tags, files, bytes, parents.
+
+        It is a list; `.to_frame()` makes a pandas frame of it.
 
         Args:
             dataset_project: Only of this project.
@@ -191,7 +192,7 @@ class Dataset(Changing, Reading, Labels):
             ids=None if ids is None else ids_of(ids),
             states=(State.COMPLETED, State.PUBLISHED) if only_completed else None,
         )
-        return [lookup.described(version) for version in found]
+        return lookup.Listing(lookup.described(version) for version in found)
 
     @classmethod
     def delete(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FRAME = "dataset-tasks/frame"
+_COLUMNS = ("name", "project", "id", "created", "version", "status", "tags", "files", "bytes", "parents")
 _LOOK = "See what there is with `Dataset.list_datasets()`."
 
 
@@ -108,20 +109,23 @@ def only_one(
     )
 
 
+class Listing(list[dict[str, Any]]):  # Any: a mix of texts, numbers and a moment
+    """What `Dataset.list_datasets` gives: a list of dicts, and a pandas frame for those who want one."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas frame with a row a version; its columns are there also when no version is."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self), columns=list(_COLUMNS)).astype({"created": "datetime64[us, UTC]"})
+
+
 def described(version: Version) -> dict[str, Any]:  # Any: a mix of texts, numbers and a moment
     """A version as a row of `Dataset.list_datasets`."""
-    return {
-        "name": version.name,
-        "project": version.project,
-        "id": version.id,
-        "created": version.created,
-        "version": version.version,
-        "status": str(version.state),
-        "tags": list(version.tags),
-        "files": version.files,
-        "bytes": version.bytes,
-        "parents": list(version.parents),
-    }
+    values = (
+        version.name, version.project, version.id, version.created, version.version, str(version.state),
+        list(version.tags), version.files, version.bytes, list(version.parents),
+    )  # fmt: skip
+    return dict(zip(_COLUMNS, values, strict=True))
 
 
 def to_metadata(value: JsonValue | pd.DataFrame) -> JsonValue:

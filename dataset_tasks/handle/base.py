@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -47,8 +48,15 @@ VersionArg: TypeAlias = "str | HasId"
 
 
 def id_of(version: VersionArg) -> str:
-    """The id of a version, however it was given."""
-    return version if isinstance(version, str) else version.id
+    """The id of a version, however it was given.
+
+    Raises:
+        InvalidArgumentError: It is neither an id nor a handle.
+    """
+    found = version if isinstance(version, str) else getattr(version, "id", None)
+    if not isinstance(found, str):
+        raise InvalidArgumentError(f"{version!r} is no version", hint="Give its id, or what `Dataset.get` returned.")
+    return found
 
 
 def ids_of(versions: VersionArg | Sequence[VersionArg]) -> list[str]:
@@ -62,6 +70,15 @@ def texts_of(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if given is None:
         return None
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def watched() -> AbstractContextManager[Progress]:
+    """Bars while the block runs when stderr is a terminal; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        return nullcontext(SILENT)
+    from dataset_tasks.bars import shown_progress  # rich, only for those who watch
+
+    return shown_progress()
 
 
 class Handle:
@@ -137,6 +154,10 @@ class Handle:
 
     def _run(self, request: r.Request, kind: type[R], progress: Progress = SILENT) -> R:
         return cast("R", self._session.run(request, progress=progress))
+
+    def _run_watched(self, request: r.Request, kind: type[R]) -> R:
+        with watched() as progress:
+            return self._run(request, kind, progress)
 
     def _or(self, raises: bool, work: Callable[[], T]) -> T | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.handle.base import Handle, texts_of
 from dataset_tasks.ops import requests as r
 from dataset_tasks.progress import SILENT, Progress
+
+_log = logging.getLogger("dataset_tasks")
 
 
 class Changing(Handle):
@@ -60,7 +63,7 @@ class Changing(Handle):
             on_error=on_error,
         )
         with self._telling(verbose):
-            return self._run(request, r.AddFilesResult).added
+            return self._run_watched(request, r.AddFilesResult).added
 
     def add_external_files(
         self,
@@ -95,7 +98,7 @@ class Changing(Handle):
             recursive=recursive,
         )
         with self._telling(verbose):
-            return self._run(request, r.AddExternalResult).added
+            return self._run_watched(request, r.AddExternalResult).added
 
     def sync_folder(
         self,
@@ -123,7 +126,7 @@ class Changing(Handle):
             exclude=texts_of(exclude) or (),
         )
         with self._telling(verbose):
-            result = self._run(request, r.SyncFolderResult)
+            result = self._run_watched(request, r.SyncFolderResult)
         return result.removed, result.added + result.modified
 
     def remove_files(self, dataset_path: str | None = None, recursive: bool = True, verbose: bool = False) -> int:
@@ -157,7 +160,8 @@ class Changing(Handle):
             show_progress: Bars on a terminal, log lines elsewhere.
             verbose: Say at the end what was stored.
             output_url: URL of the version's store from now on.
-            compression: A `zipfile` constant, `deflate` or `store`; None: deflate, stored where it does not help.
+            compression: A `zipfile` constant, `deflate` or `store`; None: deflate, stored where it does not help. BZIP2 and
+                LZMA, which not every unzip reads, count as deflate and are logged.
             chunk_size: MiB, fractions allowed.
             max_workers: Threads.
             retries: How often a store that does not answer is asked again.
@@ -206,10 +210,13 @@ def _compression(given: int | str | None) -> r.Compression:
     match given:
         case None | "deflate" | zipfile.ZIP_DEFLATED:
             return "deflate"
+        case zipfile.ZIP_BZIP2 | zipfile.ZIP_LZMA:
+            _log.warning("compression %s is stored as deflate, which every unzip can read", given)
+            return "deflate"
         case "store" | zipfile.ZIP_STORED:
             return "store"
     raise InvalidArgumentError(
-        f"compression {given!r} is not known", hint="Give `zipfile.ZIP_DEFLATED`, `zipfile.ZIP_STORED` or None."
+        f"compression {given!r} is not known", hint="Give a constant of `zipfile`, `deflate`, `store` or None."
     )
 
 

@@ -194,11 +194,11 @@ class Reading(Handle):
                 raise
         folder = os.fsdecode(path) if path is not None else None
         mode: Any = "size" if skip_hash else "hash"  # Any: a literal mypy can't see through the conditional
-        bad = self._run(r.Verify(ref=self._id, path=folder, mode=mode), r.VerifyResult).bad
+        bad = self._run_watched(r.Verify(ref=self._id, path=folder, mode=mode), r.VerifyResult).bad
         for each in bad if verbose else ():
             print(each)  # noqa: T201  # asked for
         return list(bad)
 
     def _copy(self, request: r.GetCopy, raises: bool) -> str | None:
-        done = self._or(raises, lambda: self._run(request, r.GetCopyResult))
+        done = self._or(raises, lambda: self._run_watched(request, r.GetCopyResult))
         return done.folder if done is not None else None

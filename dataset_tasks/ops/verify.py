@@ -20,6 +20,7 @@ from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import Verify, VerifyResult
 from dataset_tasks.paths import show, to_text
+from dataset_tasks.progress import Task
 from dataset_tasks.scan import Scan
 from dataset_tasks.sources import Source
 
@@ -43,7 +44,7 @@ def run(context: Context, request: Verify) -> VerifyResult:
     manifest = context.session.manifest(version)
     with context.progress.task(f"{version.dataset}: verify", files=version.files, bytes=version.bytes) as task:
         if request.path is not None:
-            bad = _copy(manifest, request.path, request.mode)
+            bad = _copy(manifest, request.path, request.mode, task)
         elif request.mode == "size":
             bad = _sizes(context, manifest)
         else:
@@ -113,7 +114,7 @@ def _links(manifest: Manifest) -> Iterator[pa.Table]:
             yield held
 
 
-def _copy(manifest: Manifest, path: str, mode: str) -> set[bytes]:
+def _copy(manifest: Manifest, path: str, mode: str, task: Task) -> set[bytes]:
     folder = Path(path)
     if not path or not folder.is_dir():
         raise TargetError(f"there is no folder {path!r} to verify", hint="Give the folder that holds the copy.")
@@ -121,7 +122,7 @@ def _copy(manifest: Manifest, path: str, mode: str) -> set[bytes]:
         return _of_other_size(manifest.batches(("path", "size")), folder)
     bad = _of_other_size(_links(manifest), folder)
     seen_to = b""
-    for batch in Scan(Source.locate(folder), on_error="skip"):
+    for batch in Scan(Source.locate(folder), on_error="skip", task=task):
         end = batch.path[-1] + b"\0"
         bad |= _differing(manifest, PathRange(seen_to, end), binaries(batch.path), digests(batch.hash))
         seen_to = end

@@ -24,6 +24,13 @@ def test_one_parent_may_stand_alone(final):
     assert Dataset.create("child", "demo", parent.id).parents == [parent.id]
 
 
+@pytest.mark.parametrize("parents", [[None], 7, [object()]])
+def test_a_parent_that_is_neither_an_id_nor_a_handle_is_an_error(parents):
+    with pytest.raises(InvalidArgumentError, match="is no version"):
+        Dataset.create("child", "demo", parents)
+    assert Dataset.list_datasets(only_completed=False) == []
+
+
 def test_parents_that_are_not_final_are_named_in_the_error(final, draft):
     good, bad, worse = final({"a": "1"}, name="good"), draft(name="bad"), draft(name="worse")
     with pytest.raises(StateError) as raised:

@@ -119,3 +119,11 @@ def test_a_list_makes_a_frame(draft):
     frame = pd.DataFrame(Dataset.list_datasets(only_completed=False))
     assert list(frame["name"]) == ["one"]
     assert str(frame["created"].dtype).endswith("UTC]")
+    pd.testing.assert_frame_equal(Dataset.list_datasets(only_completed=False).to_frame(), frame, check_dtype=False)
+
+
+def test_a_frame_has_its_columns_also_when_no_version_is_there():
+    frame = Dataset.list_datasets().to_frame()
+    assert len(frame) == 0
+    assert list(frame)[:5] == ["name", "project", "id", "created", "version"]
+    assert str(frame["created"].dtype).endswith("UTC]")

@@ -43,7 +43,15 @@ def test_content_is_stored_when_asked_for(draft, home, compression):
     assert methods(home) == {zipfile.ZIP_STORED}
 
 
-@pytest.mark.parametrize("compression", ["brotli", zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_constants_that_not_every_unzip_reads_count_as_deflate_and_are_logged(draft, home, compression, caplog):
+    version = draft({"a": "x" * 5000})
+    version.upload(show_progress=False, compression=compression)
+    assert methods(home) == {zipfile.ZIP_DEFLATED}
+    assert f"compression {compression} is stored as deflate" in caplog.text
+
+
+@pytest.mark.parametrize("compression", ["brotli", 99])
 def test_another_compression_is_refused_before_anything_is_stored(draft, home, compression):
     version = draft({"a": "1"})
     with pytest.raises(InvalidArgumentError, match="compression"):
