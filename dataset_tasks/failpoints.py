@@ -30,6 +30,7 @@ _LOOK_SECONDS: Final = 0.002
 
 #: Every point there is. Each stands at one place of the source.
 NAMES: Final = frozenset({
+    "approve.before_commit", "approve.after_commit",
     "build.after_stage",
     "cache.after_lock", "cache.after_copy", "cache.after_listing", "cache.before_rename", "cache.between_renames",
     "cache.after_rename", "cache.before_mend", "cache.after_mend",
@@ -49,8 +50,10 @@ NAMES: Final = frozenset({
     "squash.after_final",
     "transform.after_rewind", "transform.before_code", "transform.after_code", "transform.after_add",
     "unchanged.before_drop", "unchanged.after_drop",
+    "upgrade.after_copy", "upgrade.after_step",
     "upload.before_chunk", "upload.after_member", "upload.after_chunk_bytes", "upload.after_delta_bytes",
     "upload.after_chunk", "upload.before_commit", "upload.after_commit",
+    "verify.before_mark", "verify.after_mark",
 })  # fmt: skip
 
 #: What happens at a point; gets its name.

@@ -84,7 +84,9 @@ class Session:
             if self._pid != os.getpid():
                 self._after_fork()
             if self._catalog is None:
-                self._catalog = Catalog.open(self.settings.catalog_url, self.clock, create=self._create)
+                self._catalog = Catalog.open(
+                    self.settings.catalog_url, self.clock, create=self._create, upgrade=self.settings.embedded
+                )
             return self._catalog
 
     @property

