@@ -17,8 +17,8 @@ from dataset_tasks.catalog.labels import Labels
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.registry import Registry
 from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
-from dataset_tasks.catalog.writes import (
 from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_meta, upgrade_database
+from dataset_tasks.catalog.writes import (
     Clock,
     Content,
     NewVersion,
@@ -32,6 +32,7 @@ from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_
 from dataset_tasks.errors import AlreadyExistsError, CatalogError, StateError
 from dataset_tasks.model import JsonValue, State, Version
 
+_log = logging.getLogger(__name__)
 
 _log = logging.getLogger(__name__)
 class Catalog(Registry, Labels):
