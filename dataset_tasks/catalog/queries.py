@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,16 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.engine import Database
-from dataset_tasks.catalog.rows import Event, from_micros, load_versions, to_micros
+from dataset_tasks.catalog.rows import Event, dump, from_micros, load_versions, to_micros
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.model import JsonValue, Reference, Report, State, Version
 
 FINAL = (State.COMPLETED, State.PUBLISHED)
-_BEST = (t.versions.c.version_order.desc(), t.versions.c.sequence.desc())
+_BEST = (
+    sa.func.coalesce(t.versions.c.window, -(2**62)).desc(),
+    t.versions.c.version_order.desc(),
+    t.versions.c.sequence.desc(),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,8 @@ class Queries:
     def resolve(self, ref: str) -> Version:
         """The version that a reference names now.
 
-        `@latest` and `@published` take the highest final, published version that is not quarantined.
+        `@latest` and `@published` take, of the final, published versions that are not quarantined, those of the latest
+        window (see `NewVersion`), and of these the highest.
 
         Raises:
             InvalidArgumentError: The text is not a reference.
@@ -165,6 +170,48 @@ class Queries:
         where += [t.versions.c.id.in_(sa.select(t.tags.c.version_id).where(t.tags.c.tag == tag)) for tag in tags]
         return self._select(sa.and_(*where), order=(t.versions.c.sequence,))
 
+    def datasets(self) -> list[tuple[str, str, int, int]]:
+        """Each dataset as project, name, number of versions that stand and newest sequence number; by project and name."""
+        standing = t.versions.c.state.not_in((State.ABORTED, State.DELETED))
+        each = (t.versions.c.project, t.versions.c.name)
+        query = (
+            sa.select(*each, sa.func.count(), sa.func.max(t.versions.c.sequence))
+            .where(standing)
+            .group_by(*each)
+            .order_by(*each)
+        )
+        rows = self.db.read(lambda connection: connection.execute(query).all())
+        return [(project, name, count, sequence) for project, name, count, sequence in rows]
+
+    def newest(
+        self,
+        *,
+        project: str | None = None,
+        name: str | None = None,
+        origin: Mapping[str, str] | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Version]:
+        """The versions that stand, the newest first, at most `limit`: a page of them.
+
+        Args:
+            project: Only of this project.
+            name: Only of datasets of this name.
+            origin: Only those whose origin has these texts.
+            before: Only those with a lower sequence number: the last of the page before.
+            limit: How many, at most.
+        """
+        where: list[sa.ColumnElement[bool]] = [t.versions.c.state.not_in((State.ABORTED, State.DELETED))]
+        if project is not None:
+            where.append(t.versions.c.project == project)
+        if name is not None:
+            where.append(t.versions.c.name == name)
+        if before is not None:
+            where.append(t.versions.c.sequence < before)
+        for key, value in (origin or {}).items():
+            where.append(t.versions.c.origin.contains(dump({key: value})[1:-1], autoescape=True))
+        return self._select(sa.and_(*where), order=(t.versions.c.sequence.desc(),), limit=limit)
+
     def _names_with(self, part: str) -> list[str]:
         """Names that hold a text, upper and lower case alike in every script: databases differ in that."""
         query = sa.select(t.versions.c.name).distinct()
@@ -228,6 +275,11 @@ class Queries:
             query = query.limit(limit)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
         return [_event_of(row) for row in rows]
+
+    def last_sequence(self) -> int:
+        """The sequence number of the newest event; 0 in a new catalog."""
+        query = sa.select(sa.func.max(t.events.c.sequence))
+        return self.db.read(lambda connection: connection.execute(query).scalar()) or 0
 
     def unjournaled(self) -> list[tuple[str, Event]]:
         """Events whose journal object does not stand yet, with the id of the store it belongs in."""
