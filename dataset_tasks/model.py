@@ -60,7 +60,8 @@ class Version:
 
     `parents` are ids in merge order, the last wins; when `previous_id` is set it is the first of them.
     `files`, `bytes` and `content_hash` describe the content (of a draft: as it stands); `pending` counts the
-    entries whose bytes are not stored yet; `new_bytes` is what the version added to the store.
+    entries whose bytes are not stored yet; `new_bytes` is what the version added to the store; `window` is the start of
+    the interval that its run stood for (UTC).
     """
 
     id: str
@@ -94,6 +95,7 @@ class Version:
     origin: Mapping[str, JsonValue] = field(default_factory=dict)
     finalized: datetime | None = None
     published: datetime | None = None
+    window: datetime | None = None
 
     @property
     def dataset(self) -> str:

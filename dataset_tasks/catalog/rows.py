@@ -134,6 +134,7 @@ def _version(
         origin=json.loads(row["origin"]),
         finalized=from_micros(row["finalized"]) if row["finalized"] is not None else None,
         published=from_micros(row["published"]) if row["published"] is not None else None,
+        window=from_micros(row["window"]) if row["window"] is not None else None,
     )
 
 
@@ -164,6 +165,7 @@ def snapshot(version: Version) -> dict[str, Any]:  # Any: JSON
         "recipe": version.recipe,
         "skip_unchanged": version.skip_unchanged,
         "origin": dict(version.origin),
+        "window": to_micros(version.window) if version.window else None,
     }
 
 

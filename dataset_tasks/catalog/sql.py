@@ -15,7 +15,6 @@ from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.labels import Labels
 from dataset_tasks.catalog.queries import select_versions
-from dataset_tasks.catalog.registry import Registry
 from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
 from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_meta, upgrade_database
 from dataset_tasks.catalog.writes import (
@@ -115,6 +114,7 @@ class Catalog(Registry, Labels):
                 origin=dump(dict(new.origin)),
                 recipe=new.recipe,
                 skip_unchanged=new.skip_unchanged,
+                window=to_micros(new.window) if new.window else self._last_window(connection, new),
                 **(content_columns(content) if content else {}),
             )
         )
@@ -149,6 +149,12 @@ class Catalog(Registry, Labels):
             .limit(1)
         ).scalar()
         return versioning.following(highest)
+
+    def _last_window(self, connection: Connection, new: NewVersion) -> int | None:
+        """So that what is made by hand comes after what stands, and before the run of the next window."""
+        here = (t.versions.c.project == new.project) & (t.versions.c.name == new.name)
+        standing = t.versions.c.state.not_in((State.ABORTED, State.DELETED))
+        return connection.execute(sa.select(sa.func.max(t.versions.c.window)).where(here & standing)).scalar()
 
     def _refuse_taken(self, connection: Connection, new: NewVersion, number: str) -> None:
         taken = connection.execute(

@@ -34,7 +34,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """What a draft starts as. Parents and inputs are resolved ids; `files`, `bytes`, `index` are the merged parents'."""
+    """What a draft starts as. Parents and inputs are resolved ids; `content` is the merged parents'.
+
+    `window` is the start of the interval that the run stands for: of two versions the one of the later window is the
+    latest, whichever was finished later. A version made without one takes that of the dataset's latest.
+    """
 
     project: str
     name: str
@@ -50,6 +54,7 @@ class NewVersion:
     origin: Mapping[str, JsonValue] = field(default_factory=dict)
     recipe: str = ""
     skip_unchanged: bool = False
+    window: datetime | None = None
     content: Content | None = None
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from dataset_tasks.catalog.rows import dump
@@ -43,6 +44,12 @@ class Context:
     def is_retryable(self) -> bool:
         """Whether the key came from the caller, so that a retry of the same call can be told."""
         return not self.key.startswith(RANDOM_KEY)
+
+    @property
+    def window(self) -> datetime | None:
+        """The start of the interval that the run stands for: `window` of its origin, in ISO 8601."""
+        start = self.origin.get("window")
+        return datetime.fromisoformat(str(start)).astimezone(UTC) if start else None
 
     def part(self, name: str) -> Context:
         """The context of an operation inside this one, with a key of its own."""

@@ -59,6 +59,7 @@ def run(context: Context, request: Create) -> CreateResult:
             origin=context.origin,
             recipe=request.recipe,
             skip_unchanged=request.skip_unchanged,
+            window=context.window,
             content=_start(context, parents, store_id),
         ),
         record,

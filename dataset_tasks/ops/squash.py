@@ -99,6 +99,7 @@ def _draft(context: Context, request: Squash, versions: Sequence[Version], proje
             origin={**context.origin, "squash": [version.id for version in versions]},
             recipe=hashlib.sha256(dump(sorted(listed)).encode()).hexdigest(),
             skip_unchanged=request.skip_unchanged,
+            window=context.window,
         ),
         part.record(Create(name=request.name, project=project), lambda version: CreateResult(**about(version))),
     )

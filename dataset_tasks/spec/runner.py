@@ -224,6 +224,7 @@ class Runner:
             "step": step.id,
             "spec": self.plan.name,
             "spec_digest": self.plan.digest,
+            **self.scope.facts,
         }
 
     # --- ending -------------------------------------------------------------------------------------------------
@@ -298,12 +299,12 @@ class Runner:
         self._conclude(step, Status.FAILED, message, seconds=self.tries[step.id].seconds, error=error)
         self._skip_below(step.id, f"{step.id} failed")
 
-    def _skip_below(self, failed: str, why: str) -> None:
+    def _skip_below(self, failed: str, why: str, status: Status = Status.SKIPPED) -> None:
         todo = [failed]
         while todo:
             for other in self.below[todo.pop()]:
                 if other not in self.outcomes:
-                    self._conclude(self.steps[self.place[other]], Status.SKIPPED, why)
+                    self._conclude(self.steps[self.place[other]], status, why)
                     todo.append(other)
 
     def _conclude(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -433,3 +434,44 @@ def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(engine, "_file_system_of", lambda folder: real(folder, mounts))
     with pytest.raises(CatalogError, match="is on nfs4"):
         Catalog.open(f"sqlite:///{tmp_path}/catalog.db", Clock())
+
+
+# --- windows
+
+
+def test_fifty_windows_at_once_all_get_a_version_and_latest_follows_the_window(catalog: Catalog) -> None:
+    """R23."""
+    store = catalog.store_id("/store")
+    days = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(50)]
+    latest: list[datetime] = []
+
+    def make(day: datetime) -> str:
+        wanted = NewVersion(project="p", name="n", store_id=store, window=day)
+        made = catalog.create(wanted, record(f"create/{day}"))
+        done = catalog.finalize(made, record(f"finalize/{day}"))
+        seen = catalog.resolve("p/n@latest").window
+        assert seen is not None
+        latest.append(seen)
+        return done.id
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, random.Random(23).sample(days, 50)))
+    assert len({*made}) == 50
+    assert sorted(v.version for v in catalog.versions()) == sorted(f"1.0.{i}" for i in range(50))
+    assert catalog.resolve("p/n@latest").window == catalog.previous("p", "n").window == days[-1]  # type: ignore[union-attr]
+
+
+def test_latest_never_moves_back_when_an_earlier_window_is_run_later(catalog: Catalog) -> None:
+    """R23."""
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    today = catalog.publish(final(catalog, window=noon), None, record("p1"))
+    late = catalog.publish(final(catalog, window=noon - timedelta(days=1)), None, record("p2"))
+    assert late.version > today.version
+    assert catalog.resolve("p/n").id == catalog.resolve("p/n@latest").id == today.id
+    by_hand = final(catalog)
+    assert by_hand.window == noon
+    assert catalog.resolve("p/n@latest").id == by_hand.id
+    again = final(catalog, window=noon - timedelta(days=1))
+    assert catalog.resolve("p/n@latest").id == by_hand.id != again.id
+    tomorrow = final(catalog, window=noon + timedelta(days=1))
+    assert catalog.resolve("p/n@latest").id == tomorrow.id
