@@ -171,7 +171,7 @@ class PlanRun:
                 timeout_seconds=step.timeout,
             )
             arguments = {spec.name: getattr(request, spec.name) for spec in dataclasses.fields(request)}
-            facts = {"spec": self.plan.name, "spec_digest": self.plan.digest}
+            facts = {"spec": self.plan.name, "spec_digest": self.plan.digest, **self.scope.facts}
             self._follow(
                 step,
                 task.submit(

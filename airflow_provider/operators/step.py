@@ -86,6 +86,8 @@ class DatasetStepOperator(StoppableOperator):
             session = DatasetHook(self.conn_id).get_session()
             request = self._bound(session, context)
             facts = running.origin(context, step=self.step.id, spec_digest=self.plan.digest)
+            window = self._window(context)
+            facts |= Scope(interval_start=window.start if window else None).facts
             result = running.perform(session, request, context, facts=facts)
             if isinstance(result, VerifyResult) and result.bad:
                 raise differing(result)

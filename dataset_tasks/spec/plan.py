@@ -133,6 +133,11 @@ class Scope:
     profile: str = ""
     results: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, JsonValue]:
+        """What the origin of the run's versions tells of it: `window`, the start of its interval, in ISO 8601."""
+        return {"window": self.interval_start.isoformat()} if self.interval_start else {}
+
 
 #: What stands between `${` and `}`.
 PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
