@@ -17,6 +17,7 @@ from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
 from dataset_tasks.errors import AlreadyExistsError, IntegrityError, ObjectMissingError
 from dataset_tasks.failpoints import failpoint
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.model import ObjectRef
 from dataset_tasks.store import Store, Writer
 
@@ -85,7 +86,7 @@ class Objects:
         self._catalog.begin_objects(version_id, [(store_id, key, kind_of(key)) for key in keys])
         failpoint("objects.after_rows")
 
-    def put_all(self, version_id: str, store_id: str, parts: Iterable[tuple[str, bytes]]) -> list[ObjectRef]:
+    def put_all(self, version_id: str, store_id: str, parts: Iterable[tuple[str, Buffer]]) -> list[ObjectRef]:
         """Writes whole objects (key, bytes) for a version; they become live with the commit that refers to them."""
         held = list(parts)
         self.begin(version_id, store_id, [key for key, _ in held])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.manifest import PathRange
 from dataset_tasks.manifest.codec import damaged
 from dataset_tasks.manifest.columns import binaries, flat, int64s
@@ -31,6 +33,9 @@ SCHEMA = pa.schema(
 _DELTAS = ("size", "mtime_ns", "ctime_ns", "inode", "device")
 _ENCODINGS = {"path": "DELTA_BYTE_ARRAY", "source": "DELTA_BYTE_ARRAY"} | dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED")
 _SIGN = 1 << 63
+_GROUP_ROWS = 16384
+_GROUPS_KEPT = 8
+_NO_SOURCES = pa.Table.from_batches([], schema=pa.schema([SCHEMA.field("path"), SCHEMA.field("source")]))
 
 
 def table(batch: Batch) -> pa.Table:
@@ -69,43 +74,44 @@ class Encoder:
 
     def add(self, rows: pa.Table) -> None:
         """Appends rows."""
-        self._writer.write_table(rows)
+        self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
 
-    def finish(self) -> bytes:
+    def finish(self) -> memoryview:
         """The whole file."""
         self._writer.close()
-        data: bytes = self._sink.getvalue().to_pybytes()
-        return data
+        return memoryview(self._sink.getvalue()).cast("B")
 
 
-@dataclass(frozen=True, slots=True)
 class Pending:
-    """The rows of one pending object, sorted by path, no path twice; `host` is the machine that recorded them."""
+    """The rows of one pending object, sorted by path, no path twice; decoded where one looks, a few groups at a time.
 
-    rows: pa.Table
-    host: str
+    Attributes:
+        host: The machine that recorded them.
 
-    @classmethod
-    def decode(cls, data: bytes) -> Pending:
-        """Reads a pending object.
+    Args:
+        data: The object.
 
-        Raises:
-            IntegrityError: It can't be decoded.
-        """
+    Raises:
+        IntegrityError: It can't be decoded.
+    """
+
+    def __init__(self, data: Buffer) -> None:
         with damaged("the list of pending files"):
-            file = pq.ParquetFile(pa.BufferReader(data))
-            rows = file.read(use_threads=False)
-            metadata = file.schema_arrow.metadata or {}
-        if rows.schema.names != SCHEMA.names:
+            self._file = pq.ParquetFile(pa.BufferReader(data))
+            schema = self._file.schema_arrow
+            self._groups: int = self._file.metadata.num_row_groups
+        if schema.names != SCHEMA.names:
             raise IntegrityError(
                 "the list of pending files has other columns than expected", hint="Add the files again."
             )
-        return cls(rows, metadata.get(b"host", b"").decode())
+        self.host: str = (schema.metadata or {}).get(b"host", b"").decode()
+        self._firsts: list[bytes] = []
+        self._decoded: OrderedDict[int, pa.Table] = OrderedDict()
 
     @classmethod
     def nothing(cls) -> Pending:
         """The list of a draft that has none."""
-        return cls(pa.Table.from_batches([], schema=SCHEMA), "")
+        return cls(Encoder().finish())
 
     def sources(self, paths: pa.Array) -> list[bytes | None]:
         """For each of some sorted paths where its file is, None where that is not known.
@@ -114,16 +120,37 @@ class Pending:
         """
         if not len(paths):
             return []
-        near = cut(self.rows, PathRange(paths[0].as_py(), paths[len(paths) - 1].as_py() + b"\0"))
+        first, end = paths[0].as_py(), paths[len(paths) - 1].as_py() + b"\0"
+        while len(self._firsts) < self._groups and (not self._firsts or self._firsts[-1] < end):
+            self._firsts.append(self._group(len(self._firsts))["path"][0].as_py())
+        start = max(bisect_right(self._firsts, first) - 1, 0)
+        groups = [self._group(group) for group in range(start, bisect_left(self._firsts, end))]
+        near = cut(pa.concat_tables(groups or [_NO_SOURCES]), PathRange(first, end))
         found = pc.index_in(paths, value_set=flat(near["path"]))
         return list(flat(near["source"]).take(found).to_pylist())
 
+    def rows(self) -> pa.Table:
+        """All rows with all columns."""
+        with damaged("the list of pending files"):
+            return self._file.read(use_threads=False)
 
-def overlay(old: bytes | None, new: bytes) -> bytes:
+    def _group(self, group: int) -> pa.Table:
+        """Path and source of the rows of a group; the last few groups are kept."""
+        table = self._decoded.pop(group, None)
+        if table is None:
+            with damaged("the list of pending files"):
+                table = self._file.read_row_group(group, columns=_NO_SOURCES.column_names, use_threads=False)
+        self._decoded[group] = table
+        while len(self._decoded) > _GROUPS_KEPT:
+            self._decoded.popitem(last=False)
+        return table
+
+
+def overlay(old: Buffer | None, new: Buffer) -> Buffer:
     """Both lists as one; where both have a path, the new one holds."""
     if old is None:
         return new
-    before, after = Pending.decode(old).rows, Pending.decode(new).rows
+    before, after = Pending(old).rows(), Pending(new).rows()
     stays = pc.invert(pc.is_in(before["path"], value_set=flat(after["path"])))
     both = pa.concat_tables([before.filter(stays), after.cast(before.schema)])
     encoder = Encoder()

@@ -159,7 +159,7 @@ class EntryMapping(Mapping[str, "FileEntry | LinkEntry"]):
     def __init__(self, session: Session, version: Version) -> None:
         self._manifest = session.manifest(version)
         ref = version.pending_object
-        self._pending = Pending.decode(session.objects.read(ref)) if ref is not None else None
+        self._pending = Pending(session.objects.read(ref)) if ref is not None else None
 
     def __len__(self) -> int:
         return len(self._manifest)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.manifest.build import LIMITS, Builder, Built, Limits, Piece, Whole
 from dataset_tasks.manifest.columns import COLUMNS, CONTENT_COLUMNS, FALSE, SCHEMA, bounds_of, empty, flat
 from dataset_tasks.manifest.overlay import apply, merged_rows
@@ -146,7 +147,7 @@ def squash(
         IntegrityError: A segment can't be read.
     """
     built = Built(index=base.index)
-    packs: dict[str, bytes] = {}
+    packs: dict[str, Buffer] = {}
     for old, new in steps:
         after = apply(
             Built(index=built.index, packs=tuple(packs.items())).manifest(base.read_object),

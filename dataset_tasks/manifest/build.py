@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.manifest.columns import bounds_of, empty, flat, quoted
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index
@@ -61,7 +62,7 @@ class Built:
     """
 
     index: Index
-    packs: tuple[tuple[str, bytes], ...] = ()
+    packs: tuple[tuple[str, Buffer], ...] = ()
     added: int = 0
     replaced: int = 0
     removed: int = 0
@@ -75,7 +76,7 @@ class Built:
         """The manifest itself, readable before its packs are stored; others are read through `read_object`."""
         packs = dict(self.packs)
 
-        def read(ref: ObjectRef) -> bytes:
+        def read(ref: ObjectRef) -> Buffer:
             return packs[ref.key] if ref.key in packs else read_object(ref)
 
         return Manifest(self.index, read)
@@ -126,7 +127,7 @@ class Builder:
         self._table = empty()
         self._paths: list[bytes] = []
 
-    def build(self, pieces: Iterable[Piece]) -> tuple[Index, tuple[tuple[str, bytes], ...]]:
+    def build(self, pieces: Iterable[Piece]) -> tuple[Index, tuple[tuple[str, Buffer], ...]]:
         """Makes the index and the packs, as pairs of key and bytes, from all pieces in order.
 
         Raises:
@@ -145,7 +146,7 @@ class Builder:
                 self._cut(piece, following)
         return self.finish()
 
-    def finish(self) -> tuple[Index, tuple[tuple[str, bytes], ...]]:
+    def finish(self) -> tuple[Index, tuple[tuple[str, Buffer], ...]]:
         """The index and the packs of all that was taken in; the last call."""
         self._fold()
         packs, refs = self._writer.finish()

@@ -51,11 +51,10 @@ class PackEncoder:
         self.groups += 1
         return self.groups - 1
 
-    def finish(self) -> bytes:
+    def finish(self) -> memoryview:
         """Closes the file; the encoder is of no use afterwards."""
         self._writer.close()
-        data: bytes = self._sink.getvalue().to_pybytes()
-        return data
+        return memoryview(self._sink.getvalue()).cast("B")  # not copied: it may be 50 MB
 
 
 class PackDecoder:

@@ -12,6 +12,7 @@ from threading import Lock
 import pyarrow as pa
 
 from dataset_tasks.errors import IntegrityError
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.manifest.codec import HINT_DAMAGED, PackDecoder, PackEncoder
 from dataset_tasks.manifest.columns import (
     COLUMNS,
@@ -33,7 +34,7 @@ MAX_SEGMENTS = 1024
 CACHE_BYTES = 128 << 20
 """Bytes of encoded row groups that a reader keeps, about three million entries."""
 
-ReadObject = Callable[[ObjectRef], bytes]
+ReadObject = Callable[[ObjectRef], Buffer]
 """Fetches a whole object and checks its size and SHA-256."""
 
 
@@ -52,7 +53,7 @@ class PackWriter:
         self._max_segments = max_segments
         self._encoder: PackEncoder | None = None
         self._key = ""
-        self._finished: list[tuple[str, bytes]] = []
+        self._finished: list[tuple[str, Buffer]] = []
         self._refs: list[ObjectRef] = []
 
     def add(self, table: pa.Table) -> tuple[str, int]:
@@ -63,7 +64,7 @@ class PackWriter:
             self._encoder, self._key = PackEncoder(), self._new_key()
         return self._key, self._encoder.add(table)
 
-    def finish(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[ObjectRef, ...]]:
+    def finish(self) -> tuple[tuple[tuple[str, Buffer], ...], tuple[ObjectRef, ...]]:
         """All packs as pairs of key and data, and their references."""
         self._close()
         return tuple(self._finished), tuple(self._refs)
@@ -159,7 +160,7 @@ def _check(table: pa.Table, segment: Segment) -> None:
 class _SparseFile(io.RawIOBase):
     """A file of which only some spans are kept."""
 
-    def __init__(self, data: bytes, spans: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, data: Buffer, spans: Iterable[tuple[int, int]]) -> None:
         super().__init__()
         self._size = len(data)
         kept: list[list[int]] = []
@@ -169,7 +170,7 @@ class _SparseFile(io.RawIOBase):
             else:
                 kept.append([start, end])
         self._starts = [start for start, _ in kept]
-        self._parts = [data[start:end] for start, end in kept]
+        self._parts = [bytes(data[start:end]) for start, end in kept]
         self._position = 0
 
     def readable(self) -> bool:

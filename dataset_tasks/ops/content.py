@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Built, Index, Manifest, PathRange, apply, merge
@@ -26,6 +27,7 @@ from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context, require_draft
 from dataset_tasks.ops.requests import Request, Result
 from dataset_tasks.pending import Encoder, overlay, table
+from dataset_tasks.stash import Stash
 from dataset_tasks.scan import Batch
 
 _TRIES = 12
@@ -42,7 +44,7 @@ class Edit:
     `removals` sorted paths. `added` and `modified` count against the state in which the edit was made.
     """
 
-    upserts: list[pa.Table] = field(default_factory=list)
+    upserts: Stash = field(default_factory=Stash)
     removals: list[bytes | PathRange] = field(default_factory=list)
     pending: Encoder | None = None
     added: int = 0
@@ -166,7 +168,7 @@ class Change:
     """
 
     built: Built
-    pending: bytes | None = None
+    pending: Buffer | None = None
     objects: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
@@ -212,7 +214,7 @@ def commit(
 
 
 def _store(context: Context, head: Version, change: Change, store_id: str) -> list[ObjectRef]:
-    parts = list(change.built.packs)
+    parts: list[tuple[str, Buffer]] = list(change.built.packs)
     parts.append((new_key("index"), change.built.index.to_bytes()))
     if change.pending is not None and change.built.index.pending:
         parts.append((new_key("pending"), change.pending))

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_tasks.manifest import PLACEMENT_SCHEMA, Manifest, PathRange
-from dataset_tasks.manifest.columns import flat
+from dataset_tasks.manifest.columns import bounds_of, flat
+from dataset_tasks.manifest.reading import cut
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.ops.context import Context
+from dataset_tasks.stash import Stash
 
 _COLUMNS = ("path", "hash", "chunk", "offset", "stored", "method")
 
@@ -36,10 +38,16 @@ class StoredBefore:
         self._there: dict[str, ObjectRef] = {}
         last = context.session.catalog.previous(version.project, version.name, version.partition)
         self._manifest = context.session.manifest(last) if last is not None else Manifest.empty()
-        for key in self._manifest.index.chunks:
+        standing = context.session.catalog.standing(self._manifest.index.chunks)
+        for key in sorted(standing):
             ref = self._manifest.index.objects[key]
             if ref.store_id == store_id:
                 self._there[key] = ref
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be found."""
+        return not self._there
 
     def find(self, batch: pa.Table) -> pa.Table | None:
         """Placements of those of some pending entries (path, hash; sorted by path) that are stored; None for none.
@@ -74,18 +82,44 @@ def _bits(flags: list[bool]) -> pa.Buffer:
     return pa.py_buffer(packed.to_bytes(-(-len(flags) // 8) or 1, "little"))
 
 
-def in_order(tables: list[pa.Table]) -> Iterator[pa.Table]:
-    """The rows of some tables, each sorted by path, sorted over all; tables that lie apart are given as they are."""
-    group: list[pa.Table] = []
-    end = b""
-    for table in sorted(tables, key=lambda each: each["path"][0].as_py()):
-        if group and table["path"][0].as_py() > end:
+class Placed:
+    """Placements of many files: tables sorted by path in themselves, in any order; most of them not in memory."""
+
+    def __init__(self) -> None:
+        self._tables = Stash()
+        self._bounds: list[tuple[bytes, bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    def add(self, table: pa.Table) -> None:
+        """Takes a table that has rows."""
+        self._tables.append(table)
+        self._bounds.append(bounds_of(table))
+
+    def known(self, paths: pa.Array) -> pa.Array:
+        """Which of some sorted paths have a place."""
+        first, last = paths[0].as_py(), paths[len(paths) - 1].as_py()
+        span = PathRange(first, last + b"\0")
+        near = [
+            flat(cut(self._tables[at], span)["path"])
+            for at, (start, end) in enumerate(self._bounds)
+            if start <= last and first <= end
+        ]
+        return pc.is_in(paths, value_set=flat(pa.chunked_array(near, type=pa.binary())))
+
+    def in_order(self) -> Iterator[pa.Table]:
+        """All rows sorted by path; tables that lie apart are given as they are."""
+        group: list[pa.Table] = []
+        end = b""
+        for start, stop, at in sorted((*bounds, at) for at, bounds in enumerate(self._bounds)):
+            if group and start > end:
+                yield _joined(group)
+                group = []
+            group.append(self._tables[at])
+            end = max(end, stop)
+        if group:
             yield _joined(group)
-            group = []
-        group.append(table)
-        end = max(end, table["path"][len(table) - 1].as_py())
-    if group:
-        yield _joined(group)
 
 
 def _joined(group: list[pa.Table]) -> pa.Table:

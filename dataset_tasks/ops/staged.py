@@ -60,7 +60,7 @@ def copy(context: Context, version: Version, folder: Path) -> None:
 
 def _pending(context: Context, version: Version) -> Pending:
     ref = version.pending_object
-    return Pending.decode(context.session.objects.read(ref)) if ref is not None else Pending.nothing()
+    return Pending(context.session.objects.read(ref)) if ref is not None else Pending.nothing()
 
 
 def _source(pending: Pending, entry: Entry) -> Path:

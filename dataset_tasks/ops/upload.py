@@ -12,11 +12,12 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset_tasks.errors import InvalidArgumentError, SourceError
+from dataset_tasks.catalog.registry import OBJECTS_GONE
+from dataset_tasks.errors import ConflictError, InvalidArgumentError, SourceError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Manifest, PathRange, place
-from dataset_tasks.manifest.columns import flat
-from dataset_tasks.manifest.reading import cut
+from dataset_tasks.manifest.columns import bounds_of, flat
+from dataset_tasks.manifest.reading import EVERYTHING, cut
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops import scratch, unchanged
@@ -24,14 +25,18 @@ from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_draft
 from dataset_tasks.ops.packing import Job, Packed, pack
 from dataset_tasks.ops.requests import Upload, UploadResult
-from dataset_tasks.ops.reuse import StoredBefore, in_order
+from dataset_tasks.ops.reuse import Placed, StoredBefore
 from dataset_tasks.pending import Pending
 from dataset_tasks.progress import Task
+from dataset_tasks.store import is_url
 
 _MIB = 1 << 20
 DEFAULT_CHUNK = 128 * _MIB
 MOST_MEMBERS = 25_000
 _SHOWN = 20
+_TRIES = 2
+_THREADS_PAY = 128 << 10
+_LOOKED_AT = ("path", "kind", "size", "hash", "chunk", "link")
 
 
 def run(context: Context, request: Upload) -> UploadResult:
@@ -55,6 +60,14 @@ def run(context: Context, request: Upload) -> UploadResult:
         raise InvalidArgumentError(f"chunk_size {request.chunk_size} MiB is not above 0", hint="Leave it out for 128.")
     if not version.pending:
         return UploadResult(**about(version))
+    for _ in range(_TRIES):
+        try:
+            return _Upload(context, request, version).run()
+        except ConflictError as error:
+            if error.kind != OBJECTS_GONE:
+                raise
+        version = catalog.version(version.id)  # chunks it shared or resumed from were given up: others take their place
+        require_draft(version)
     return _Upload(context, request, version).run()
 
 
@@ -62,18 +75,17 @@ def run(context: Context, request: Upload) -> UploadResult:
 class _Tally:
     """What the chunks of an upload hold, and what could not be packed."""
 
-    placed: list[pa.Table] = field(default_factory=list)
+    placed: Placed = field(default_factory=Placed)
     objects: dict[str, ObjectRef] = field(default_factory=dict)
     reused: dict[str, ObjectRef] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
     stored: int = 0
-    pending_bytes: int = 0
 
     def take(self, packed: Packed) -> None:
         if packed.placed is not None and packed.ref is not None:
-            self.placed.append(packed.placed)
+            self.placed.add(packed.placed)
             self.objects[packed.ref.key] = packed.ref
             self.stored += packed.ref.size
         self.failures |= packed.failures
@@ -88,19 +100,10 @@ class _Upload:
         self._version = version
         self._store_id = context.session.store_id(request.store) if request.store else version.store_id
         self._chunk_bytes = int((request.chunk_size or 0) * _MIB) or DEFAULT_CHUNK
-        self._workers = max(1, request.max_workers or min(4, len(os.sched_getaffinity(0))))
 
     def run(self) -> UploadResult:
         """Packs, then commits; what was packed is committed also when some sources failed."""
-        tally = _Tally()
-        manifest = self._context.session.manifest(self._version)
-        self._resume(manifest, tally)
-        with self._context.progress.task(
-            f"{self._version.dataset}: upload", files=self._version.pending, bytes=tally.pending_bytes
-        ) as task:
-            task.advance(files=tally.files, bytes=tally.bytes)
-            for packed in self._packed(self._jobs(manifest, tally), task):
-                tally.take(packed)
+        tally = self._stored()
         result = UploadResult(
             **about(self._version),
             files=tally.files,
@@ -115,6 +118,21 @@ class _Upload:
             raise self._error(tally.failures)
         return result
 
+    def _stored(self) -> _Tally:
+        """Packs everything; the manifest that it reads is let go of before the commit reads it in its turn."""
+        tally = _Tally()
+        manifest = self._context.session.manifest(self._version)
+        self._resume(manifest, tally)
+        size = pending_bytes(manifest)
+        workers = self._request.max_workers or self._suitable_workers(size)
+        with self._context.progress.task(
+            f"{self._version.dataset}: upload", files=self._version.pending, bytes=size
+        ) as task:
+            task.advance(files=tally.files, bytes=tally.bytes)
+            for packed in self._packed(self._jobs(manifest, tally), workers, task):
+                tally.take(packed)
+        return tally
+
     # --- what is to be stored
 
     def _jobs(self, manifest: Manifest, done: _Tally) -> Iterator[Job]:
@@ -122,7 +140,7 @@ class _Upload:
         pending = self._read_pending()
         job = Job()
         for batch in pending_batches(manifest):
-            todo = batch.filter(_unknown(batch, done.placed)) if done.placed else batch
+            todo = _without(batch, done.placed)
             sources = pending.sources(flat(todo["path"]))
             for row in zip(
                 todo["path"].to_pylist(), todo["size"].to_pylist(), todo["hash"].to_pylist(), sources, strict=True
@@ -139,19 +157,26 @@ class _Upload:
         ref = self._version.pending_object
         if ref is None:
             return Pending.nothing()
-        return Pending.decode(self._context.session.objects.read(ref))
+        return Pending(self._context.session.objects.read(ref))
 
-    def _packed(self, jobs: Iterator[Job], task: Task) -> Iterator[Packed]:
+    def _suitable_workers(self, size: int) -> int:
+        """Small files go to a near store one after another: two threads would only fight over the interpreter."""
+        is_near = not is_url(self._context.session.catalog.store_url(self._store_id))
+        if is_near and size < self._version.pending * _THREADS_PAY:
+            return 1
+        return min(4, len(os.sched_getaffinity(0)))
+
+    def _packed(self, jobs: Iterator[Job], workers: int, task: Task) -> Iterator[Packed]:
         """Packs jobs by a few threads, in order of their paths, no more of them at once than threads."""
 
         def work(job: Job) -> Packed:
             return pack(self._context, self._version, self._store_id, job, self._request, task)
 
-        if self._workers == 1:
+        if workers == 1:
             yield from map(work, jobs)
             return
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="dataset-tasks-upload") as pool:
-            running: list[Future[Packed]] = [pool.submit(work, job) for job in islice(jobs, self._workers)]
+        with ThreadPoolExecutor(workers, thread_name_prefix="dataset-tasks-upload") as pool:
+            running: list[Future[Packed]] = [pool.submit(work, job) for job in islice(jobs, workers)]
             try:
                 while running:
                     yield running.pop(0).result()
@@ -173,20 +198,20 @@ class _Upload:
             if len(placed):
                 tally.take(Packed(ref=ref, placed=placed, files=len(placed)))
         before = StoredBefore(self._context, self._version, self._store_id)
-        resumed = list(tally.placed)
+        if before.is_empty:
+            return
         for batch in pending_batches(manifest):
-            tally.pending_bytes += pc.sum(batch["size"]).as_py()
-            found = before.find(batch.filter(_unknown(batch, resumed)) if resumed else batch)
+            found = before.find(_without(batch, tally.placed))
             if found is not None:
-                tally.placed.append(found)
+                tally.placed.add(found)
                 tally.files += len(found)
         tally.reused = before.chunks
 
     def _commit(self, tally: _Tally, result: UploadResult) -> None:
-        every = list(in_order(tally.placed))
-
         def change(head: Version, manifest: Manifest) -> Change:
-            placed = [still_pending(manifest, part) for part in every] if head is not self._version else every
+            placed = tally.placed.in_order()
+            if head is not self._version:
+                placed = (still_pending(manifest, part) for part in placed)
             built = place(
                 manifest,
                 placed,
@@ -220,28 +245,38 @@ class _Upload:
         )
 
 
-def pending_batches(manifest: Manifest) -> Iterator[pa.Table]:
+def pending_batches(manifest: Manifest, within: PathRange = EVERYTHING) -> Iterator[pa.Table]:
     """The pending entries of a manifest: path, size and hash, sorted by path; segments without any are not read."""
-    for segment in manifest.index.segments:
+    for segment in manifest.index.overlapping(within):
         if segment.pending:
-            table = manifest.read(segment)
+            table = cut(manifest.read(segment, _LOOKED_AT), within)
             waits = pc.and_(pc.is_null(table["chunk"]), pc.is_null(table["link"]))
             yield table.filter(waits).select(["path", "size", "hash"])
 
 
-def _unknown(batch: pa.Table, placed: list[pa.Table]) -> pa.Array:
-    """Which rows of a batch have no place yet."""
-    first, last = batch["path"][0].as_py(), batch["path"][len(batch) - 1].as_py()
-    near = [cut(each, PathRange(first, last + b"\0")) for each in placed]
-    known = pa.chunked_array([flat(each["path"]) for each in near if len(each)], type=pa.binary())
-    return pc.invert(pc.is_in(flat(batch["path"]), value_set=flat(known)))
+def pending_bytes(manifest: Manifest) -> int:
+    """Sum of the sizes of the pending entries; segments of which all or none are pending are not read."""
+    mixed = [each for each in manifest.index.segments if 0 < each.pending < each.count]
+    size = sum(each.bytes for each in manifest.index.segments if each.pending == each.count)
+    for segment in mixed:
+        for batch in pending_batches(manifest, PathRange(segment.first, segment.last + b"\0")):
+            size += sum(batch["size"].to_pylist())
+    return size
+
+
+def _without(batch: pa.Table, placed: Placed) -> pa.Table:
+    """The rows of a batch that have no place yet."""
+    if not placed or not len(batch):
+        return batch
+    return batch.filter(pc.invert(placed.known(flat(batch["path"]))))
 
 
 def still_pending(manifest: Manifest, placed: pa.Table) -> pa.Table:
     """The placements of files that a manifest has, pending, with just these hashes."""
-    kept = []
-    for batch in pending_batches(manifest):
+    first, last = bounds_of(placed)
+    kept = [placed.slice(0, 0)]
+    for batch in pending_batches(manifest, PathRange(first, last + b"\0")):
         at = pc.index_in(flat(placed["path"]), value_set=flat(batch["path"]))
         same = pc.equal(flat(batch["hash"]).take(at), flat(placed["hash"]))
         kept.append(placed.filter(same))
-    return pa.concat_tables(kept) if kept else placed.slice(0, 0)
+    return pa.concat_tables(kept)
