@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from airflow.sdk.definitions.context import Context
+    from openlineage.client.event_v2 import Dataset
 
 #: How a task emits for a dataset that its DAG does not declare as an outlet, because its name is only known at run time.
 PUBLISHED = AssetAlias(name="dataset-tasks-published")
@@ -59,6 +60,14 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
             "letters, digits and `._-` in each part"
         )
     return uri
+
+
+def to_openlineage(asset: Asset, lineage_context: object) -> Dataset:  # noqa: ARG001  # as that provider calls it
+    """The asset as a dataset of OpenLineage: the same that operators tell of. Called only where its provider is installed."""
+    from openlineage.client.event_v2 import Dataset
+
+    project, name = dataset_parts(asset.uri.removeprefix("dataset://"))
+    return Dataset(namespace=model.asset_uri(project, "").rstrip("/"), name=name)
 
 
 def version_extra(result: PublishResult) -> dict[str, Any]:  # Any: JSON; Airflow's own alias of it is another

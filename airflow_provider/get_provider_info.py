@@ -21,18 +21,49 @@ def get_provider_info() -> dict[str, Any]:  # Any: the nested literals of Airflo
                 "python-modules": [
                     "airflow_provider.operators.draft",
                     "airflow_provider.operators.version",
+                    "airflow_provider.operators.guard",
                     "airflow_provider.operators.step",
                 ],
             }
         ],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider.sensors.dataset"]}],
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider.triggers.dataset", "airflow_provider.triggers.approval"],
+            }
+        ],
+        "bundles": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_provider.bundles.specs"]}],
+        "extra-links": ["airflow_provider.links.DatasetVersionLink"],
         "task-decorators": [{"name": "dataset", "class-name": "airflow_provider.decorators.dataset.dataset_task"}],
         "asset-uris": [
             {
                 "schemes": ["dataset"],
                 "handler": "airflow_provider.assets.sanitize_uri",
                 "factory": "airflow_provider.assets.create_asset",
+                "to_openlineage_converter": "airflow_provider.assets.to_openlineage",
             }
         ],
+        "cli": ["airflow_provider.cli.get_cli_commands"],
+        "config": {
+            "dataset_tasks": {
+                "description": "Versioned datasets; see the page on Airflow of dataset-tasks.",
+                "options": {
+                    "conn_id": _option(
+                        "The connection of the catalog that the pages and `airflow datasets` show.",
+                        kind="string",
+                        default="dataset_tasks_default",
+                        example="lake",
+                    ),
+                    "poll_interval": _option(
+                        "Seconds between two looks into a catalog by triggers that wait for a version or an answer.",
+                        kind="float",
+                        default="10.0",
+                        example="30",
+                    ),
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "dataset_tasks",
@@ -64,3 +95,13 @@ def get_provider_info() -> dict[str, Any]:  # Any: the nested literals of Airflo
 
 def _field(label: str, description: str) -> dict[str, Any]:  # Any: as above
     return {"label": label, "description": description, "schema": {"type": ["string", "null"]}}
+
+
+def _option(description: str, *, kind: str, default: str, example: str) -> dict[str, Any]:  # Any: as above
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "default": default,
+        "example": example,
+    }

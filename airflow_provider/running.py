@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
 from dataset_tasks.errors import DatasetError
-from dataset_tasks.progress import LogLines
+from dataset_tasks.progress import LogLines, Progress, Task
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from dataset_tasks.ops.requests import Request, Result
     from dataset_tasks.session import Session
 
+_log = logging.getLogger("dataset_tasks")
 #: How many items of a list in a result pass through XCom; the rest is in the task's log.
 LISTED = 100
 XCOM_RETURN_KEY = "return_value"
@@ -46,6 +52,9 @@ def origin(context: Context, *, step: str = "", spec_digest: str = "") -> dict[s
         "try_number": ti.try_number,
         "map_index": ti.map_index if ti.map_index is not None else -1,
     }
+    url = getattr(ti, "log_url", "")
+    if url:
+        facts["url"] = url
     if step:
         facts["step"] = step
     if spec_digest:
@@ -90,8 +99,88 @@ def perform(
         request,
         key=operation_key(context),
         origin=facts if facts is not None else origin(context),
-        progress=LogLines(),
+        progress=progress_of(context),
     )
+
+
+def progress_of(context: Context) -> Progress:
+    """Progress as lines of the task's log; kept for the next try too where Airflow has a state store (3.3)."""
+    store = context.get("task_state_store")
+    return KeptProgress(cast("StateStore", store), context["ti"].try_number) if store is not None else LogLines()
+
+
+class StateStore(Protocol):
+    """The part of Airflow's task state store that is used here."""
+
+    def get(self, key: str, default: JsonValue = None) -> JsonValue:
+        """What is kept under a key."""
+
+    def set(self, key: str, value: JsonValue) -> None:
+        """Keeps it."""
+
+
+class KeptProgress(LogLines):
+    """Log lines, and how far each piece of long work has come in the task's state store.
+
+    What lets a retry go on are the chunks that the catalog has recorded; this tells the reader of its log how far the try
+    before it came, and Airflow's pages how far this one is.
+
+    Args:
+        store: Of the task.
+        try_number: Which try this is.
+        every: Seconds between two lines, and between two writes.
+    """
+
+    def __init__(self, store: StateStore, try_number: int, *, every: float = 10.0) -> None:
+        super().__init__(every)
+        self._store = store
+        self._try_number = try_number
+
+    @contextmanager
+    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
+        """One piece of work; see `Progress`."""
+        key = f"progress: {title}"
+        before = self._store.get(key)
+        if isinstance(before, Mapping) and before.get("try") != self._try_number:
+            self.log.info("%s: try %s came to %s files", title, before["try"], before["files"])
+        with super().task(title, files=files, bytes=bytes) as lines:
+            kept = _KeptTask(lines, self._store, key, self._try_number, self.every)
+            try:
+                yield kept
+            finally:
+                kept.keep()
+
+
+class _KeptTask:
+    def __init__(self, lines: Task, store: StateStore, key: str, try_number: int, every: float) -> None:
+        self._lines, self._store, self._key, self._every = lines, store, key, every
+        self._held: dict[str, JsonValue] = {"try": try_number}
+        self._files = self._bytes = 0
+        self._kept = time.monotonic()
+        self._lock = threading.Lock()
+
+    def advance(self, *, files: int = 0, bytes: int = 0) -> None:
+        self._lines.advance(files=files, bytes=bytes)
+        with self._lock:
+            self._files += files
+            self._bytes += bytes
+            due = time.monotonic() - self._kept >= self._every
+            if due:
+                self._kept = time.monotonic()
+        if due:
+            self.keep()
+
+    def total(self, *, files: int | None = None, bytes: int | None = None) -> None:
+        self._lines.total(files=files, bytes=bytes)
+        self._held |= {"of": files} if files is not None else {}
+
+    def keep(self) -> None:
+        """Writes it down; a server that does not take it must not fail the work."""
+        held = {**self._held, "files": self._files, "bytes": self._bytes}
+        try:
+            self._store.set(self._key, held)
+        except AirflowRuntimeError as error:
+            _log.warning("progress was not kept: %s", error)
 
 
 def small(result: Result) -> dict[str, JsonValue]:

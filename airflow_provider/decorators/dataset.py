@@ -19,7 +19,6 @@ from airflow_provider.operators.base import StoppableOperator
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.ops.function_build import function_build, run_function_build
 from dataset_tasks.ops.references import Inputs, Ref
-from dataset_tasks.progress import LogLines
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -120,8 +119,9 @@ class DecoratedDatasetOperator(DecoratedOperator, StoppableOperator):
                 work,
                 key=running.operation_key(context),
                 origin=running.origin(context),
-                progress=LogLines(),
+                progress=running.progress_of(context),
             )
+        self.remember(session, "build", built)
         if published is not None:
             assets.record_publish(published, self.outlets, context)
         payload = running.small(built)

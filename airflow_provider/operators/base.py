@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +12,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider import running
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID, DatasetHook
+from airflow_provider.links import DatasetVersionLink
 from dataset_tasks.ops.references import inputs, reference, references
 from dataset_tasks.ops.requests import Request, Result, Stage
 from dataset_tasks.ops.wire import request_from_json, to_json
@@ -18,13 +21,26 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from dataset_tasks.model import JsonValue
+    from dataset_tasks.session import Session
+
+#: Seconds from SIGTERM to the end of the process, whatever holds it up; Airflow kills it after 5.
+STOP_WITHIN = 4.0
+_STOPPED = 128 + 15
 
 
 class StoppableOperator(BaseOperator):
-    """An operator that SIGTERM really stops: Airflow itself only calls `on_kill` and lets the task run on."""
+    """What all tasks on versions share: SIGTERM really stops them, and they tell which version they made.
 
+    Airflow itself only calls `on_kill` and lets the task run on.
+    """
+
+    operator_extra_links = (DatasetVersionLink(),)
+    #: Id of the version that the task made or found; for the link to its page.
+    found_version: str = ""
     #: Whether `execute` is under way: a signal that comes while Airflow itself is at work is left alone.
     _at_work: bool = False
+    _last_word: threading.Timer | None = None
+    _done: tuple[Session, str, Result] | None = None
 
     def execute(self, context: Context) -> Any:  # Any: what Airflow's own `execute` gives
         """Runs `work`, open to being stopped."""
@@ -33,20 +49,42 @@ class StoppableOperator(BaseOperator):
             return self.work(context)
         finally:
             self._at_work = False
+            if self._last_word is not None:
+                self._last_word.cancel()
 
     def work(self, context: Context) -> Any:  # Any: as execute
         """What the operator does."""
         raise NotImplementedError
 
+    def remember(self, session: Session, verb: str, result: Result) -> None:
+        """Keeps what the task did, for its link and for OpenLineage."""
+        self.found_version = result.version_id
+        self._done = (session, verb, result)
+
     def on_kill(self) -> None:
         """Interrupts the work, which cleans up on the way out; the try ends as failed and may be retried.
+
+        Work that has not stopped after `STOP_WITHIN` seconds, in a thread that waits for a store say, is ended with its
+        process, as a crash would: what it leaves is nothing that anybody sees.
 
         Raises:
             SystemExit: With the code of a process that SIGTERM ended.
         """
         if self._at_work:
             self._at_work = False  # a second signal does not interrupt the cleaning up
-            raise SystemExit(128 + 15)
+            self._last_word = threading.Timer(STOP_WITHIN, os._exit, (_STOPPED,))
+            self._last_word.daemon = True
+            self._last_word.start()
+            raise SystemExit(_STOPPED)
+
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> Any:  # Any: of a provider that may be absent
+        """The versions that the task read and made, for OpenLineage; None where it made and found none."""
+        if self._done is None:
+            return None
+        from airflow_provider.lineage import describe
+
+        session, verb, result = self._done
+        return describe(session.catalog, verb, result)
 
 
 class DatasetOperator(StoppableOperator):
@@ -112,6 +150,7 @@ class DatasetOperator(StoppableOperator):
         with running.translated():
             session = DatasetHook(self.conn_id).get_session()
             result = running.perform(session, self.request(session.catalog.id), context)
+            self.remember(session, self.operation.verb, result)
             self.finish(result, context)
         payload = running.small(result)
         if result.unchanged and self.skip_when_unchanged:

@@ -17,6 +17,8 @@ from airflow.sdk import task
 from airflow_provider.get_provider_info import get_provider_info
 from dataset_tasks.ops.requests import OPERATIONS
 
+_MODULES = ("hooks", "operators", "sensors", "triggers", "bundles")
+
 
 def test_the_info_is_what_airflows_schema_asks_for() -> None:
     jsonschema.validate(
@@ -41,10 +43,11 @@ def test_the_info_imports_nothing() -> None:
 
 def test_every_class_and_module_that_the_info_names_is_there() -> None:
     info = get_provider_info()
-    modules = [module for kind in ("hooks", "operators") for part in info[kind] for module in part["python-modules"]]
+    modules = [module for kind in _MODULES for part in info[kind] for module in part["python-modules"]]
     paths = [connection["hook-class-name"] for connection in info["connection-types"]]
     paths += [decorator["class-name"] for decorator in info["task-decorators"]]
     paths += [part[name] for part in info["asset-uris"] for name in ("handler", "factory")]
+    paths += [*info["extra-links"], *info["cli"]]
     for module in modules:
         import_module(module)
     for path in paths:

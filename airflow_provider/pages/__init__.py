@@ -1,0 +1,1 @@
+"""Pages on datasets in Airflow's UI."""

@@ -1,0 +1,1 @@
+"""Triggers: a deferred sensor or approval, and an event source for assets."""
