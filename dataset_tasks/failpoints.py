@@ -35,11 +35,13 @@ NAMES: Final = frozenset({
     "cache.after_lock", "cache.after_copy", "cache.after_listing", "cache.before_rename", "cache.between_renames",
     "cache.after_rename", "cache.before_mend", "cache.after_mend",
     "catalog.before_work", "catalog.before_commit", "catalog.after_commit",
-    "content.before_objects", "content.before_commit", "content.after_commit",
+    "content.before_objects", "content.before_commit", "content.after_commit", "content.after_lease",
     "create.before_commit", "create.after_commit",
     "delete.before_commit", "delete.after_commit",
     "finalize.before_check", "finalize.before_commit", "finalize.after_commit", "finalize.after_condemn",
     "finalize.after_tidy",
+    "gc.before_end", "gc.after_end", "gc.before_purge", "gc.after_purge", "gc.after_writes", "gc.after_roots",
+    "gc.after_condemn", "gc.after_going", "gc.after_part", "gc.before_bytes", "gc.after_bytes", "gc.after_rows",
     "journal.before_write", "journal.after_write", "journal.after_mark",
     "local.before_sync", "local.before_name", "local.after_name",
     "mutable.before_fill", "mutable.after_fill", "mutable.in_swap", "mutable.after_swap",
@@ -53,6 +55,7 @@ NAMES: Final = frozenset({
     "upgrade.after_copy", "upgrade.after_step",
     "upload.before_chunk", "upload.after_member", "upload.after_chunk_bytes", "upload.after_delta_bytes",
     "upload.after_chunk", "upload.before_commit", "upload.after_commit",
+    "undelete.before_commit", "undelete.after_commit",
     "verify.before_mark", "verify.after_mark",
 })  # fmt: skip
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dataset_tasks.catalog.rows import to_micros
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
-from dataset_tasks.errors import AlreadyExistsError, IntegrityError, ObjectMissingError
+from dataset_tasks.errors import AlreadyExistsError, CatalogError, ConflictError, IntegrityError, ObjectMissingError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import Buffer
 from dataset_tasks.model import ObjectRef
@@ -97,12 +97,24 @@ class Objects:
             failpoint("objects.after_bytes")
             digest = hashlib.sha256(data).hexdigest()
             refs.append(ObjectRef(store_id=store_id, key=key, size=len(data), sha256=digest))
-        self._catalog.written(refs)
+        self.written(refs)
         failpoint("objects.after_written")
         return refs
 
+    def written(self, refs: Collection[ObjectRef], *, delta: str | None = None) -> None:
+        """Records objects whose bytes stand; see `Catalog.written`. When they were given up, the bytes go again.
+
+        Raises:
+            ConflictError: As `Catalog.written`.
+        """
+        try:
+            self._catalog.written(refs, delta=delta)
+        except ConflictError:
+            self.discard((ref.store_id, ref.key) for ref in refs)
+            raise
+
     def writer(self, store_id: str, key: str) -> Writer:
-        """Writes one object piece by piece; call `begin` for it before and `Catalog.written` after."""
+        """Writes one object piece by piece; call `begin` for it before and `written` after."""
         return self.store(store_id).create(self.full_key(key))
 
     def discard(self, refs: Iterable[tuple[str, str]]) -> None:

@@ -55,6 +55,7 @@ TASK_OF = {
     "finalize": "finalize_dataset", "build": "build_dataset", "publish": "publish_dataset", "squash": "squash_datasets",
     "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
 }  # fmt: skip
+    "undelete": "undelete_dataset", "gc": "collect_garbage",
 
 
 @cache

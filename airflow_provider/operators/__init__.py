@@ -9,6 +9,7 @@ from airflow_provider.operators.draft import (
     DatasetSyncOperator,
     DatasetTransformOperator,
 )
+from airflow_provider.operators.upkeep import DatasetGcOperator, DatasetUndeleteOperator
 from airflow_provider.operators.version import (
     DatasetBuildOperator,
     DatasetDeleteOperator,
@@ -30,10 +31,12 @@ __all__ = [
     "DatasetFinalizeOperator",
     "DatasetGetOperator",
     "DatasetPublishOperator",
+    "DatasetGcOperator",
     "DatasetRemoveOperator",
     "DatasetSquashOperator",
     "DatasetSyncOperator",
     "DatasetTransformOperator",
     "DatasetUploadOperator",
     "DatasetVerifyOperator",
+    "DatasetUndeleteOperator",
 ]

@@ -111,7 +111,7 @@ class Labels(Writes):
                 )
             )
             if objects:
-                where = t.objects.c.key.in_(list(objects))
+                where = t.objects.c.key.in_(list(objects)) & (t.objects.c.state != "going")
                 connection.execute(sa.update(t.objects).where(where).values(state="live"))
             return sequence
 
@@ -143,6 +143,10 @@ class Labels(Writes):
             connection.execute(sa.update(t.versions).where(here).values(**values, revision=t.versions.c.revision + 1))
             same = (t.aliases.c.project == project) & (t.aliases.c.name == name)
             connection.execute(sa.update(t.aliases).where(same).values(**values))
+            taken = (t.retention.c.project == to_project) & (t.retention.c.name == to_name)
+            kept = (t.retention.c.project == project) & (t.retention.c.name == name)
+            connection.execute(sa.delete(t.retention).where(taken))
+            connection.execute(sa.update(t.retention).where(kept).values(**values))
             for each in moved:
                 if each.state.is_final:
                     insert_event(connection, sequence, "changed", each, moment, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,6 +12,10 @@ from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.writes import Content, Writes, lock
 from dataset_tasks.errors import ConflictError
 from dataset_tasks.model import ObjectRef
+
+#: The kind of a `ConflictError` that says that what a commit refers to was given up meanwhile.
+OBJECTS_GONE = "objects_gone"
+_BATCH = 500
 
 
 class Registry(Writes):
@@ -60,14 +64,26 @@ class Registry(Writes):
         self.db.write(lambda connection: bool(connection.execute(sa.insert(t.objects), rows)), landed=landed)
 
     def written(self, refs: Iterable[ObjectRef], *, delta: str | None = None) -> None:
-        """Records size and hash of objects whose bytes stand; `delta` names the object that lists their entries."""
+        """Records size and hash of objects whose bytes stand; `delta` names the object that lists their entries.
+
+        Raises:
+            ConflictError: Somebody took the writer for dead and gave an object up; its bytes are of no use.
+        """
         values = [(r.key, r.size, r.sha256) for r in refs]
 
         def work(connection: Connection) -> bool:
             for key, size, sha256 in values:
-                connection.execute(
-                    sa.update(t.objects).where(t.objects.c.key == key).values(size=size, sha256=sha256, delta=delta)
-                )
+                done = connection.execute(
+                    sa.update(t.objects)
+                    .where((t.objects.c.key == key) & (t.objects.c.state != "going"))
+                    .values(size=size, sha256=sha256, delta=delta)
+                ).rowcount
+                if not done:
+                    raise ConflictError(
+                        f"object {key} was given up while it was written: its writer was taken for dead",
+                        hint="Run the operation again: it writes it anew.",
+                        kind=OBJECTS_GONE,
+                    )
             return True
 
         self.db.write(work, landed=lambda _connection: None)
@@ -83,8 +99,9 @@ class Registry(Writes):
     def condemn(self, keys: Collection[str]) -> None:
         """Marks live objects that no manifest refers to any more; their bytes may go from now on."""
         where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state == "live")
+        values = {"state": "condemned", "condemned": self._now()}
         self.db.write(
-            lambda connection: bool(connection.execute(sa.update(t.objects).where(where).values(state="condemned"))),
+            lambda connection: bool(connection.execute(sa.update(t.objects).where(where).values(**values))),
             landed=lambda _connection: None,
         )
 
@@ -97,24 +114,32 @@ class Registry(Writes):
         )
 
     def _settle_objects(self, connection: Connection, content: Content, version_id: str) -> None:
-        if content.objects:
-            done = connection.execute(
-                sa.update(t.objects)
-                .where(t.objects.c.key.in_(content.objects))
-                .values(state="live", version_id=version_id)
-            ).rowcount
-            if done != len(content.objects):
-                raise ConflictError(
-                    f"objects written for version {version_id} are gone: {done} of {len(content.objects)} are left",
-                    hint="Run the operation again: it writes them anew.",
-                )
-        if content.needs:
-            where = t.objects.c.key.in_(content.needs) & (t.objects.c.state == "live")
-            found = connection.execute(sa.select(sa.func.count()).select_from(t.objects).where(where)).scalar_one()
-            if found != len(content.needs):
-                raise ConflictError(
-                    f"objects that version {version_id} would share are going: {found} of {len(content.needs)} are live",
-                    hint="Run the operation again: it stores the files anew.",
-                )
-        if content.gone:
-            connection.execute(sa.update(t.objects).where(t.objects.c.key.in_(content.gone)).values(state="condemned"))
+        """Makes live what a commit refers to; what was condemned meanwhile is taken back, what is going is lost."""
+        written = {"state": "live", "condemned": None, "version_id": version_id}
+        done = _set(connection, content.objects, ("writing", "live", "condemned"), written)
+        if done != len(content.objects):
+            raise ConflictError(
+                f"objects written for version {version_id} are gone: {done} of {len(content.objects)} are left",
+                hint="Run the operation again: it writes them anew.",
+                kind=OBJECTS_GONE,
+            )
+        found = _set(connection, content.needs, ("live", "condemned"), {"state": "live", "condemned": None})
+        if found != len(content.needs):
+            raise ConflictError(
+                f"objects that version {version_id} would share are going: {found} of {len(content.needs)} are left",
+                hint="Run the operation again: it stores the files anew.",
+                kind=OBJECTS_GONE,
+            )
+        condemned = {"state": "condemned", "condemned": self._now()}
+        _set(connection, content.gone, ("writing", "live", "condemned"), condemned)
+
+
+def _set(
+    connection: Connection, keys: Sequence[str], states: Sequence[str], values: Mapping[str, object]
+) -> int:
+    """Changes those of some objects that are in one of the states; says how many there were."""
+    done = 0
+    for start in range(0, len(keys), _BATCH):
+        where = t.objects.c.key.in_(keys[start : start + _BATCH]) & t.objects.c.state.in_(states)
+        done += connection.execute(sa.update(t.objects).where(where).values(**values)).rowcount
+    return done

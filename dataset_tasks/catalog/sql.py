@@ -12,8 +12,11 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks import versioning
 from dataset_tasks.catalog import tables as t
+from dataset_tasks.catalog.approvals import Approvals
+from dataset_tasks.catalog.collect import Collecting
 from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.labels import Labels
+from dataset_tasks.catalog.leases import Lease
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
 from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_meta, upgrade_database
@@ -33,8 +36,8 @@ from dataset_tasks.model import JsonValue, State, Version
 
 _log = logging.getLogger(__name__)
 
-_log = logging.getLogger(__name__)
-class Catalog(Registry, Labels):
+
+class Catalog(Collecting, Labels, Approvals):
     """One catalog. Safe to share between threads."""
 
     @classmethod
@@ -195,15 +198,18 @@ class Catalog(Registry, Labels):
                 raise AlreadyExistsError(f"the operation key {key!r} has made version {candidate} already")
         raise CatalogError(f"the operation key {key!r} was used for 10,000 dropped drafts", hint="Use another key.")
 
-    def commit_content(self, version: Version, content: Content, record: Record) -> Version:
+    def commit_content(
+        self, version: Version, content: Content, record: Record, *, lease: Lease | None = None
+    ) -> Version:
         """Sets the content of a draft, when nobody moved it since `version` was read.
 
         Raises:
-            ConflictError: Another writer did; nothing changed.
+            ConflictError: Another writer did, or holds the draft, or took over the lease; nothing changed.
             StateError: The version is no draft any more.
         """
 
         def work(connection: Connection) -> str:
+            self._check_lease(connection, version.id, lease)
             self._move(connection, version, State.IN_PROGRESS, content_columns(content))
             self._settle_objects(connection, content, version.id)
             return version.id

@@ -187,3 +187,17 @@ def inputs(items: Iterable[str] | None) -> tuple[Input, ...]:
     """
     split = [item.partition("=") for item in items or ()]
     return references.inputs([Input(name=name, ref=ref) if equals else name for name, equals, ref in split])
+
+
+def seconds(text: str, option: str) -> float:
+    """The seconds of a duration such as `30s`, `2h`, `7d`.
+
+    Raises:
+        InvalidArgumentError: It is none.
+    """
+    from dataset_tasks.spec.schema import seconds as read  # pulls in pydantic
+
+    try:
+        return read(text)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{option}: {error}", hint="Write a number and s, m, h, d or w: 12h, 7d.") from error

@@ -6,8 +6,6 @@ laid over what that one left.
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,11 +24,11 @@ from dataset_tasks.model import JsonValue, ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context, require_draft
 from dataset_tasks.ops.requests import Request, Result
+from dataset_tasks.ops.turns import Turns
 from dataset_tasks.pending import Encoder, overlay, table
 from dataset_tasks.stash import Stash
 from dataset_tasks.scan import Batch
 
-_TRIES = 12
 _DELTA_SCHEMA = pa.schema([("path", pa.binary()), ("size", pa.int64()), ("hash", pa.binary(32))])
 #: In the origin of a draft: its content before a transform, to go back to when that runs again.
 BEFORE = "before_transform"
@@ -193,24 +191,27 @@ def commit(
     session = context.session
     record = context.record(request, result)
     head = version
-    for left in reversed(range(_TRIES)):
-        made = change(head, session.manifest(head))
-        failpoint("content.before_objects")
-        refs = _store(context, head, made, store_id or head.store_id)
-        content = replace(_content(head, made, refs, fingerprint, origin), store_id=store_id)
-        try:
-            failpoint("content.before_commit")
-            now = session.catalog.commit_content(head, content, record)
-            failpoint("content.after_commit")
-            return now
-        except (ConflictError, StateError) as error:
-            session.objects.discard((ref.store_id, ref.key) for ref in refs)
-            if not left or isinstance(error, StateError):
+    with Turns(context, version) as turns:
+        while True:
+            manifest = session.manifest(head)
+            made = change(head, manifest)
+            failpoint("content.before_objects")
+            refs = _store(context, head, made, store_id or head.store_id)
+            content = _content(head, made, refs, fingerprint, origin)
+            content = replace(content, store_id=store_id, needs=_needs(manifest.index, made, content.objects))
+            try:
+                failpoint("content.before_commit")
+                now = session.catalog.commit_content(head, content, record, lease=turns.lease)
+                failpoint("content.after_commit")
+                return now
+            except StateError:
+                session.objects.discard((ref.store_id, ref.key) for ref in refs)
                 raise
-        time.sleep(random.uniform(0, 0.02 * (_TRIES - left)))  # noqa: S311  # jitter, no secret
-        head = session.catalog.version(version.id)
-        require_draft(head)
-    raise AssertionError("the last try returns or raises")
+            except ConflictError as error:
+                session.objects.discard((ref.store_id, ref.key) for ref in refs)
+                turns.lost(error)
+            head = session.catalog.version(version.id)
+            require_draft(head)
 
 
 def _store(context: Context, head: Version, change: Change, store_id: str) -> list[ObjectRef]:
@@ -240,8 +241,12 @@ def _content(
         fingerprint=fingerprint,
         origin=origin,
         objects=(*(ref.key for ref in refs), *change.objects),
-        needs=change.needs,
     )
+
+
+def _needs(before: Index, change: Change, new: Sequence[str]) -> tuple[str, ...]:
+    """What a new head refers to that neither the one before it nor the commit brings: it must not be going."""
+    return tuple(sorted({*change.built.index.objects, *change.needs} - before.objects.keys() - set(new)))
 
 
 def merged(context: Context, parents: Sequence[Version], store_id: str) -> Content:

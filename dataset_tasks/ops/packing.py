@@ -110,7 +110,7 @@ def pack(
     placed = _table(members, keys[0])
     ref = ObjectRef(store_id=store_id, key=keys[0], size=length, sha256=digest)
     if job.is_last:
-        context.session.catalog.written([ref])
+        context.session.objects.written([ref])
     else:
         _put_delta(context, store_id, keys[1], placed, ref)
     failpoint("upload.after_chunk")
@@ -177,5 +177,5 @@ def _put_delta(context: Context, store_id: str, key: str, placed: pa.Table, chun
     objects.store(store_id).put(objects.full_key(key), data)
     failpoint("upload.after_delta_bytes")
     delta = ObjectRef(store_id=store_id, key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-    context.session.catalog.written([delta])
-    context.session.catalog.written([chunk], delta=key)
+    context.session.objects.written([delta])
+    context.session.objects.written([chunk], delta=key)

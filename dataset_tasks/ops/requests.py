@@ -468,6 +468,64 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
             (Finalize, FinalizeResult),
             (Build, BuildResult),
             (Publish, PublishResult),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelete(Request):
+    """Brings back a final version that was deleted, as long as `gc` has not given up its bytes."""
+
+    verb: ClassVar[str] = "undelete"
+    once: ClassVar[bool] = True
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndeleteResult(Result):
+    """`state` is what the version is again: `completed` or `published`."""
+
+    state: str = "completed"
+
+
+# --- looking after the store: never steps of a plan -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collect(Request):
+    """Ends what nobody needs: versions past their retention, dead drafts, and the bytes of what is gone.
+
+    All times in seconds. `grace`: how long a deleted version can be brought back. `idle`: how long an object stays that
+    nothing refers to, and how long ago a write was begun that never ended. `drafts`: how long ago anything was done to a
+    draft. `now` sets the grace to nothing, for what is deleted and for what nothing refers to.
+    """
+
+    verb: ClassVar[str] = "gc"
+    dry_run: bool = True
+    now: bool = False
+    grace: float = 7 * 86_400.0
+    idle: float = 86_400.0
+    drafts: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectResult(Result):
+    """What was done, or would be with `dry_run`. It is about no version: `version_id` and what goes with it are empty.
+
+    `dropped` drafts, versions `retired` by retention, tombstones `purged` that can't come back, as `project/name@version`.
+    `condemned` objects that nothing refers to any more, which `waiting` counts with those of before; `deleted` objects,
+    `unfinished` ones and `parts` that writers left among them; `bytes` were freed, `waiting_bytes` are next.
+    """
+
+    dry_run: bool = True
+    retired: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    purged: tuple[str, ...] = ()
+    condemned: int = 0
+    deleted: int = 0
+    bytes: int = 0
+    unfinished: int = 0
+    parts: int = 0
+    waiting: int = 0
+    waiting_bytes: int = 0
+
+
             (Squash, SquashResult),
             (Verify, VerifyResult),
             (GetCopy, GetCopyResult),
@@ -475,3 +533,5 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
         )
     }
 )
+            (Undelete, UndeleteResult),
+            (Collect, CollectResult),

@@ -101,7 +101,7 @@ class _Copier:
         self._sink.commit()
         failpoint("squash.after_chunk_bytes")
         ref = ObjectRef(store_id=self._version.store_id, key=self._key, size=size, sha256=sha256)
-        self._context.session.catalog.written([ref])
+        self._context.session.objects.written([ref])
         failpoint("squash.after_chunk")
         self.objects[self._key] = ref
         self._writer = self._sink = None

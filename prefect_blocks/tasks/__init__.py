@@ -24,6 +24,7 @@ from prefect_blocks.tasks.draft import (
     sync_folder,
     transform_dataset,
 )
+from prefect_blocks.tasks.upkeep import collect_garbage, undelete_dataset
 from prefect_blocks.tasks.version import (
     build_dataset,
     delete_dataset,
@@ -42,6 +43,7 @@ __all__ = [
     "check_dataset",
     "create_dataset",
     "delete_dataset",
+    "collect_garbage",
     "finalize_dataset",
     "get_copy",
     "publish_dataset",
@@ -51,4 +53,5 @@ __all__ = [
     "transform_dataset",
     "upload_dataset",
     "verify_dataset",
+    "undelete_dataset",
 ]

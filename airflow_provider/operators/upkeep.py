@@ -1,0 +1,56 @@
+"""Operators that look after what is stored: undelete, gc."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider.operators.base import DatasetOperator
+from dataset_tasks.ops.references import Ref
+from dataset_tasks.ops.requests import Collect, Undelete
+
+
+class DatasetUndeleteOperator(DatasetOperator):
+    """Brings back a final version that was deleted, as long as its bytes are there.
+
+    Args:
+        ref: The version: its id, or the number it had.
+        kwargs: See `DatasetOperator`.
+    """
+
+    operation = Undelete
+
+    def __init__(self, *, ref: Ref, **kwargs: Any) -> None:  # Any: BaseOperator's own arguments
+        super().__init__(**kwargs)
+        self.ref = ref
+
+
+class DatasetGcOperator(DatasetOperator):
+    """Ends what nobody needs and frees its bytes: made to run once a day. Tells what it would do unless told to do it.
+
+    Args:
+        dry_run: False does it.
+        now: No grace for what is deleted.
+        grace: How long a deleted version can be brought back, in seconds.
+        idle: How long an object stays that nothing refers to, in seconds.
+        drafts: How long a draft stays that nothing is done to, in seconds.
+        kwargs: See `DatasetOperator`.
+    """
+
+    operation = Collect
+
+    def __init__(
+        self,
+        *,
+        dry_run: bool = True,
+        now: bool = False,
+        grace: float = 7 * 86_400.0,
+        idle: float = 86_400.0,
+        drafts: float = 30 * 86_400.0,
+        **kwargs: Any,  # Any: BaseOperator's own arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dry_run = dry_run
+        self.now = now
+        self.grace = grace
+        self.idle = idle
+        self.drafts = drafts

@@ -1,0 +1,67 @@
+"""The tasks that look after what is stored. What their arguments have in common is told in `prefect_blocks.tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataset_tasks.model import JsonValue
+from dataset_tasks.ops.references import Ref
+from dataset_tasks.ops.requests import Collect, Undelete
+from prefect_blocks.running import Catalog, Json, Work
+from prefect_blocks.tasks.base import operation
+
+
+@operation(Undelete)
+def undelete_dataset(
+    ref: Ref, catalog: Catalog = None, step: str | None = None, origin: Mapping[str, JsonValue] | None = None
+) -> Json:
+    """Brings back a final version that was deleted, as long as its bytes are there.
+
+    Args:
+        ref: The version: its id, or the number it had.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `UndeleteResult`.
+
+    Raises:
+        StateError: Its bytes were given up.
+    """
+    work = Work.on(catalog, step, origin)
+    return work.run(Undelete(ref=work.ref(ref)))
+
+
+@operation(Collect)
+def collect_garbage(
+    dry_run: bool = True,
+    now: bool = False,
+    grace: float = 7 * 86_400.0,
+    idle: float = 86_400.0,
+    drafts: float = 30 * 86_400.0,
+    catalog: Catalog = None,
+    step: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Json:
+    """Ends what nobody needs and frees its bytes: made to run once a day.
+
+    Args:
+        dry_run: Only tell what would be done.
+        now: No grace for what is deleted.
+        grace: How long a deleted version can be brought back, in seconds.
+        idle: How long an object stays that nothing refers to, in seconds.
+        drafts: How long a draft stays that nothing is done to, in seconds.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `CollectResult`.
+
+    Raises:
+        IntegrityError: The index of a version can't be read; nothing was let go.
+        StorageError: The store refused, or did not answer.
+    """
+    request = Collect(dry_run=dry_run, now=now, grace=grace, idle=idle, drafts=drafts)
+    return Work.on(catalog, step, origin).run(request)
