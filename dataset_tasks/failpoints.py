@@ -52,10 +52,10 @@ NAMES: Final = frozenset({
     "squash.after_final",
     "transform.after_rewind", "transform.before_code", "transform.after_code", "transform.after_add",
     "unchanged.before_drop", "unchanged.after_drop",
+    "undelete.before_commit", "undelete.after_commit",
     "upgrade.after_copy", "upgrade.after_step",
     "upload.before_chunk", "upload.after_member", "upload.after_chunk_bytes", "upload.after_delta_bytes",
     "upload.after_chunk", "upload.before_commit", "upload.after_commit",
-    "undelete.before_commit", "undelete.after_commit",
     "verify.before_mark", "verify.after_mark",
 })  # fmt: skip
 

@@ -54,8 +54,8 @@ TASK_OF = {
     "transform": "transform_dataset", "check": "check_dataset", "upload": "upload_dataset",
     "finalize": "finalize_dataset", "build": "build_dataset", "publish": "publish_dataset", "squash": "squash_datasets",
     "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
-}  # fmt: skip
     "undelete": "undelete_dataset", "gc": "collect_garbage",
+}  # fmt: skip
 
 
 @cache

@@ -434,40 +434,6 @@ class DeleteResult(Result):
     state: str = "deleted"
 
 
-AnyRequest: TypeAlias = (
-    Create
-    | AddFiles
-    | AddExternal
-    | SyncFolder
-    | RemoveFiles
-    | Transform
-    | Check
-    | Upload
-    | Finalize
-    | Build
-    | Publish
-    | Squash
-    | Verify
-    | GetCopy
-    | Delete
-)
-
-#: Every operation: its verb, request and result, in the order of a version's life.
-OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProxyType(
-    {
-        request.verb: (request, result)
-        for request, result in (
-            (Create, CreateResult),
-            (AddFiles, AddFilesResult),
-            (AddExternal, AddExternalResult),
-            (SyncFolder, SyncFolderResult),
-            (RemoveFiles, RemoveFilesResult),
-            (Transform, TransformResult),
-            (Check, CheckResult),
-            (Upload, UploadResult),
-            (Finalize, FinalizeResult),
-            (Build, BuildResult),
-            (Publish, PublishResult),
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelete(Request):
     """Brings back a final version that was deleted, as long as `gc` has not given up its bytes."""
@@ -526,12 +492,46 @@ class CollectResult(Result):
     waiting_bytes: int = 0
 
 
+AnyRequest: TypeAlias = (
+    Create
+    | AddFiles
+    | AddExternal
+    | SyncFolder
+    | RemoveFiles
+    | Transform
+    | Check
+    | Upload
+    | Finalize
+    | Build
+    | Publish
+    | Squash
+    | Verify
+    | GetCopy
+    | Delete
+)
+
+#: Every operation: its verb, request and result, in the order of a version's life.
+OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProxyType(
+    {
+        request.verb: (request, result)
+        for request, result in (
+            (Create, CreateResult),
+            (AddFiles, AddFilesResult),
+            (AddExternal, AddExternalResult),
+            (SyncFolder, SyncFolderResult),
+            (RemoveFiles, RemoveFilesResult),
+            (Transform, TransformResult),
+            (Check, CheckResult),
+            (Upload, UploadResult),
+            (Finalize, FinalizeResult),
+            (Build, BuildResult),
+            (Publish, PublishResult),
             (Squash, SquashResult),
             (Verify, VerifyResult),
             (GetCopy, GetCopyResult),
             (Delete, DeleteResult),
+            (Undelete, UndeleteResult),
+            (Collect, CollectResult),
         )
     }
 )
-            (Undelete, UndeleteResult),
-            (Collect, CollectResult),
