@@ -12,7 +12,6 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks import versioning
 from dataset_tasks.catalog import tables as t
-from dataset_tasks.catalog.approvals import Approvals
 from dataset_tasks.catalog.collect import Collecting
 from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.labels import Labels
@@ -37,7 +36,7 @@ from dataset_tasks.model import JsonValue, State, Version
 _log = logging.getLogger(__name__)
 
 
-class Catalog(Collecting, Labels, Approvals):
+class Catalog(Collecting, Labels):
     """One catalog. Safe to share between threads."""
 
     @classmethod
