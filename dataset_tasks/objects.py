@@ -165,10 +165,37 @@ class Objects:
             )
 
     def put_journal(self, store_id: str, sequence: int, document: dict[str, object]) -> None:
-        """Writes the journal object of an event; the same bytes again are no error."""
+        """Writes the journal object of an event; the same bytes again are no error.
+
+        Raises:
+            CatalogError: Another event has the number: the catalog has lost what it had acknowledged.
+        """
         self._own(store_id)
         data = json.dumps(document, sort_keys=True, ensure_ascii=False).encode()
-        self.store(store_id).put(self.full_key(f"journal/{sequence:020d}.json"), data)
+        store, key = self.store(store_id), self.full_key(f"journal/{sequence:020d}.json")
+        try:
+            store.put(key, data, create_only=True)
+        except AlreadyExistsError as error:
+            if store.get(key) != data:
+                raise CatalogError(
+                    f"{store.url} holds another event under the number {sequence} than catalog {self._catalog.id}: "
+                    "the catalog was put back to an earlier state and counts on from there",
+                    hint="Run `dataset-tasks catalog rebuild`: it brings back from the journal what is missing.",
+                    kind="behind_journal",
+                ) from error
+
+    def put_cached(self, store_id: str, key: str, data: Buffer) -> None:
+        """Writes an object that no version needs: it may go, or be replaced, at any time."""
+        self._own(store_id)
+        self.store(store_id).put(self.full_key(key), data)
+
+    def get_cached(self, store_id: str, key: str) -> bytes:
+        """An object that `put_cached` wrote; whoever reads it checks it.
+
+        Raises:
+            ObjectMissingError: There is none (any more).
+        """
+        return self.store(store_id).get(self.full_key(key))
 
     def _missing(self, ref: ObjectRef) -> IntegrityError:
         return IntegrityError(

@@ -32,6 +32,12 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def place_of(store: str) -> str:
+    """The URL or absolute folder of a store as catalogs write it down."""
+    place = store if is_url(store) else str(Path(os.path.expanduser(store)).absolute())
+    return place.rstrip("/") or "/"
+
+
 class Session:
     """One catalog with its stores and cache. Threads may share it; a forked child gets connections of its own.
 
@@ -114,10 +120,9 @@ class Session:
         Raises:
             InvalidArgumentError: The URL holds credentials, or no store can be at it.
         """
-        given = url or self.settings.store_url
-        place = given if is_url(given) else str(Path(os.path.expanduser(given)).absolute())
+        place = place_of(url or self.settings.store_url)
         self._open_stores(place)  # refuses what is no store, before anything is written down
-        return self.catalog.store_id(place.rstrip("/") or "/")
+        return self.catalog.store_id(place)
 
     def manifest(self, version: Version) -> Manifest:
         """The manifest of a version as it stands: opened without reading its entries."""

@@ -59,7 +59,7 @@ class Catalog(Collecting, Labels):
         database = Database(url)
         found = database.read(read_meta)
         if not found and create:
-            found = _make(database, clock)
+            found = make_catalog(database, clock)
         schema = int(found.get("schema", "0"))
         check_schema(schema, database.shown)
         if schema < t.SCHEMA and upgrade:
@@ -327,8 +327,11 @@ def _upgrade(database: Database) -> None:
         _log.info("catalog upgraded from schema %d to %d; as it was: %s", done.before, done.after, done.copy)
 
 
-def _make(database: Database, clock: Clock) -> dict[str, str]:
-    """Makes the tables and the catalog's id; of several processes that try at once, one does."""
+def make_catalog(database: Database, clock: Clock, catalog_id: str | None = None) -> dict[str, str]:
+    """Makes the tables and the catalog's id, a given one or a new one; of several processes at once, one does.
+
+    Gives what `read_meta` would: of the catalog that is there, when there is one.
+    """
 
     def work(connection: Connection) -> dict[str, str]:
         alone(connection)
@@ -337,7 +340,7 @@ def _make(database: Database, clock: Clock) -> dict[str, str]:
             return found
         t.metadata_obj.create_all(connection)
         created = str(to_micros(clock()))
-        values = {"catalog_id": secrets.token_hex(16), "schema": str(t.SCHEMA), "created": created}
+        values = {"catalog_id": catalog_id or secrets.token_hex(16), "schema": str(t.SCHEMA), "created": created}
         connection.execute(sa.insert(t.meta), [{"key": k, "value": v} for k, v in values.items()])
         connection.execute(sa.insert(t.counters).values(name="sequence", value=0))
         return values

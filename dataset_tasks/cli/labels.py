@@ -1,4 +1,4 @@
-"""Commands for what may change on a final version too: tag, alias; and for the catalog itself."""
+"""Commands for what may change on a final version too: tag, alias."""
 
 from __future__ import annotations
 
@@ -32,10 +32,6 @@ def register(app: typer.Typer) -> None:
     command(alias, "list", panel=PANEL)(alias_list)
     command(alias, "rollback", panel=PANEL)(alias_rollback)
     app.add_typer(alias, name="alias", rich_help_panel=PANEL)
-    catalog = typer.Typer(help="Make a catalog, or show where it is.")
-    command(catalog, "init", panel=PANEL)(catalog_init)
-    command(catalog, "show", panel=PANEL)(catalog_show)
-    app.add_typer(catalog, name="catalog", rich_help_panel=PANEL)
 
 
 # --- tags ------------------------------------------------------------------------------------------------------------
@@ -146,35 +142,3 @@ def _named(dataset: str) -> tuple[str, str]:
     if wanted.id is not None or "@" in dataset:
         raise InvalidArgumentError(f"{dataset!r} is not a dataset", hint="Write project/name.")
     return wanted.project, wanted.name
-
-
-# --- the catalog -----------------------------------------------------------------------------------------------------
-
-
-def catalog_init(cli: Cli) -> Exit:
-    """Make a catalog where there is none yet; one that is there stays as it is."""
-    return _catalog(cli, create=True)
-
-
-def catalog_show(cli: Cli) -> Exit:
-    """Show where catalog, store and cache are."""
-    return _catalog(cli, create=False)
-
-
-def _catalog(cli: Cli, *, create: bool) -> Exit:
-    with cli.session(create=create) as session:
-        catalog = session.catalog
-        facts = {
-            "catalog_id": catalog.id,
-            "catalog": catalog.db.shown,
-            "store": session.settings.store_url,
-            "cache": str(session.settings.cache_dir),
-        }
-        if cli.as_json:
-            cli.out.document({**facts, "stores": catalog.stores()})
-        elif cli.quiet:
-            cli.out.line(catalog.id)
-        else:
-            for what, value in facts.items():
-                cli.out.line(f"{what:11} {shown(value)}")
-    return Exit.DONE
