@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from dataset_tasks.connections import HOME
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.paths import show
 
-HOME = "DATASET_TASKS_HOME"
 CATALOG_URL = "DATASET_TASKS_CATALOG_URL"
 STORE_URL = "DATASET_TASKS_STORE_URL"
 CACHE_DIR = "DATASET_TASKS_CACHE_DIR"

@@ -12,15 +12,19 @@ import signal
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.services.running import Services
 
 _HOME = Path(tempfile.mkdtemp(prefix="dataset-tasks-tests-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 for _name in [name for name in os.environ if name.startswith(("DATASET_TASKS_", "AIRFLOW_", "PREFECT_"))]:
-    if _name != "DATASET_TASKS_TEST_ENVIRONMENT":
+    if not _name.startswith("DATASET_TASKS_TEST_"):
         del os.environ[_name]
 os.environ.update(
     DATASET_TASKS_HOME=str(_HOME / "dataset_tasks"),
@@ -53,6 +57,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home") / "dataset_tasks"
     monkeypatch.setenv("DATASET_TASKS_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
+    """Real servers by name (`tests/services/servers.py`), started when first asked for, one for all workers of a run."""
+    from tests.services.running import of_this_run
+
+    return of_this_run(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+from dataset_tasks.connections import StoreOptions, resolve
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.store.base import Leftover, ObjectReader, Store, Writer
+from dataset_tasks.store.urls import refuse_credentials
 
 __all__ = ["Leftover", "ObjectReader", "Store", "Writer", "is_url", "open_store"]
 
+_GOOGLE = frozenset({"gs", "gcs"})
+_OBJECT_STORES = _GOOGLE | {"s3", "azure", "az"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -18,34 +23,48 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def open_store(url: str | Path) -> Store:
+def open_store(url: str | Path, connection: str = "", *, home: Path | None = None) -> Store:
     """Opens the store at a URL. Nothing is made before the first write.
 
     Args:
-        url: A folder (`/data/store`, `~/store`, relative to the working folder) or `file:///data/store`.
+        url: A folder (`/data/store`, `~/store`, relative to the working folder), `file:///data/store`, or
+            `s3://bucket/prefix`, `azure://container/prefix`, `gs://bucket/prefix`; see docs/stores.md for their options.
+        connection: Name of the connection with endpoint and credentials; the URL's option of that name comes first.
+        home: Folder of `config.toml`, where connections are looked up last; default as in `connections.resolve`.
 
     Raises:
         InvalidArgumentError: No store has such a URL, or it holds credentials.
+        NotFoundError: Nobody knows the connection here.
     """
     text = str(url)
     found = _SCHEME.match(text)
     if not found:
         return _open_folder(text)
     scheme = found[1].lower()
-    if "@" in text[found.end() :].partition("/")[0]:
-        raise InvalidArgumentError(
-            f"the {scheme} URL of the store holds credentials",
-            hint="Take them out of the URL: they belong in the environment, an Airflow connection or a Prefect block.",
-        )
+    refuse_credentials(text)
     if scheme == "file":
         return _open_folder(_path_of_file_url(text))
+    if scheme not in _OBJECT_STORES:
+        raise InvalidArgumentError(
+            f"there is no store for {scheme}:// URLs",
+            hint="Give a folder, such as `/data/store`, or `s3://bucket/prefix`, `azure://` or `gs://` likewise.",
+        )
+    name = dict(parse_qsl(urlsplit(text).query)).get("connection") or connection
+    options = resolve(name, home=home) if name else StoreOptions()
     if scheme == "s3":
         from dataset_tasks.store.s3 import S3Store  # boto3: only for those who use it
 
-        return S3Store(text)
-    raise InvalidArgumentError(
-        f"there is no store for {scheme}:// URLs", hint="Give a folder, such as `/data/store`, or `s3://bucket/prefix`."
-    )
+        return S3Store(text, options=options)
+    try:
+        from dataset_tasks.store.object import AzureStore, GoogleStore
+    except ModuleNotFoundError as error:
+        extra = "gcs" if scheme in _GOOGLE else "azure"
+        raise InvalidArgumentError(
+            f"{scheme}:// URLs need the package obstore, which is not installed",
+            hint=f"Install it with `pip install 'dataset-tasks[{extra}]'`.",
+            kind="not_installed",
+        ) from error
+    return (GoogleStore if scheme in _GOOGLE else AzureStore)(text, options=options)
 
 
 def _open_folder(path: str) -> Store:
@@ -56,7 +75,7 @@ def _open_folder(path: str) -> Store:
 
 def _path_of_file_url(text: str) -> str:
     import os
-    from urllib.parse import unquote_to_bytes, urlsplit
+    from urllib.parse import unquote_to_bytes
 
     parts = urlsplit(text)
     path = os.fsdecode(unquote_to_bytes(parts.path))

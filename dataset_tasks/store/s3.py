@@ -1,25 +1,28 @@
-"""Objects in S3, or whatever speaks its protocol, through boto3: the only module that knows it.
+"""Objects in S3, or whatever speaks its protocol, through boto3: with `s3_client` the only module that knows it.
 
 The URL is `s3://bucket/prefix`, with what boto3's own configuration does not say behind a `?`: `endpoint`, `region`, `profile`,
-`style=path`. Credentials come from boto3's chain, never from the URL.
+`style=path`, `payer=requester`, or `connection`, the name of a connection that says it. Credentials come from the
+connection, else from boto3's chain, never from the URL.
 
-Ranged reads and answers without checksum headers can be wrong without boto3 noticing; lengths are checked here, hashes by
-whoever knows them (`Objects.read`, `members.unpack`).
+boto3 does not notice wrong bytes in ranged reads and in answers without a checksum header. Lengths and ranges are checked
+here, hashes by whoever knows them (`Objects.read`, `members.unpack`). boto3 itself tries nothing twice: `Trouble` does,
+which knows when to end, and what a try before may have left behind.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import base64
+import os
+import secrets
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-import boto3
 import botocore.exceptions as failures
-from botocore.config import Config
+from isal import isal_zlib
 
+from dataset_tasks.connections import StoreOptions
 from dataset_tasks.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -28,142 +31,256 @@ from dataset_tasks.errors import (
     StorageUnavailableError,
 )
 from dataset_tasks.filesystem import Buffer
-from dataset_tasks.store.base import Leftover, Store, Writer, check_key, check_prefix, check_range, cut_short
+from dataset_tasks.store.base import (
+    Leftover,
+    ObjectReader,
+    Store,
+    Writer,
+    check_key,
+    check_prefix,
+    check_range,
+    cut_short,
+)
+from dataset_tasks.store.multipart import PART_BYTES, PartWriter
+from dataset_tasks.store.s3_client import CutError, make_client, refusal
+from dataset_tasks.store.transfer import BLOCK_BYTES, Patience, ReadAhead, Threads, Trouble, read_blocks
+from dataset_tasks.store.urls import StoreUrl
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 T = TypeVar("T")
 
-_OPTIONS: Final = ("endpoint", "region", "profile", "style")
-_MISSING: Final = {"NoSuchKey", "NoSuchUpload", "404", "NotFound"}
-_TAKEN: Final = {"PreconditionFailed", "412"}
-_BUSY: Final = {"ConditionalRequestConflict", "409"}
-_AGAIN: Final = {
-    "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeoutException", "Throttling",
-    "ThrottlingException", "TooManyRequests", "BandwidthLimitExceeded", "500", "502", "503", "504",
-}  # fmt: skip
-_CUT: Final = {"InvalidRange", "416"}
-
-#: Objects up to this size go in one request; larger ones in parts of it, which double every thousand parts.
-PART_BYTES: Final = 16 << 20
-_PARTS_AT_ONCE: Final = 4
-_TRIES: Final = 5
-_CONNECT_SECONDS: Final = 10
-_READ_SECONDS: Final = 30
+OPTIONS: Final = ("connection", "endpoint", "payer", "profile", "region", "style")
+#: Metadata that tells the attempt which wrote an object.
+_ATTEMPT: Final = "attempt"
+#: For so long (seconds) a store may not show what was just written to it, and so many keys are remembered for it.
+_SETTLES_IN: Final = 10.0
+_MOST_FRESH: Final = 1000
 
 
 class S3Store(Store):
-    """Objects below a prefix of a bucket. Thread-safe.
+    """Objects below a prefix of a bucket. Thread-safe; a forked child makes connections of its own.
 
     Args:
         url: See the module.
-        client: For tests.
-
-    Attributes:
-        client: boto3's; calls on it belong inside `explained`.
+        options: What the connection says; the URL's own options come first.
+        patience: How long a store that does not answer is asked again.
 
     Raises:
         InvalidArgumentError: The URL can't be read, or holds credentials.
     """
 
-    def __init__(self, url: str, *, client: S3Client | None = None) -> None:
-        parts = urlsplit(url)
-        if "@" in parts.netloc:
-            raise InvalidArgumentError(
-                "the s3 URL of the store holds credentials",
-                hint="Take them out: they belong in the environment, a connection or a block.",
-            )
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if parts.scheme != "s3" or not parts.netloc or parts.fragment or unknown:
-            raise InvalidArgumentError(
-                f"{url!r} is not the URL of an S3 store" + (f": unknown {', '.join(unknown)}" if unknown else ""),
-                hint=f"Write `s3://bucket/prefix`, and behind a `?` any of {', '.join(_OPTIONS)}.",
-            )
-        self.bucket = parts.netloc
-        path = unquote(parts.path).strip("/")
-        self.prefix = f"{path}/" if path else ""
-        query = urlencode([(name, options[name]) for name in _OPTIONS if name in options])
-        self.url = f"s3://{self.bucket}{'/' + path if path else ''}{'?' + query if query else ''}"
-        self.client = client or _client(options)
+    def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
+        place = StoreUrl.parse(url, "s3", OPTIONS)
+        self.bucket = place.bucket
+        self.prefix = place.prefix
+        self.url = place.text
+        self.threads = Threads()
+        self._place, self._options = place, options or StoreOptions()
+        self._patience = patience or Patience()
+        self._lock = threading.Lock()
+        self._clients: dict[int, S3Client] = {os.getpid(): make_client(place, self._options)}
+        self._fresh: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.url!r})"
+
+    @property
+    def client(self) -> S3Client:
+        """boto3's client of this process; calls on it belong inside `explained`."""
+        pid = os.getpid()
+        client = self._clients.get(pid)
+        if client is None:  # forked: the parent's sockets are not ours
+            with self._lock:
+                client = self._clients.setdefault(pid, make_client(self._place, self._options))
+        return client
+
+    def trouble(self) -> Trouble:
+        """Patience for a new object."""
+        return Trouble(self._patience)
+
+    # --- writing
 
     def put(self, key: str, data: Buffer, *, create_only: bool = False) -> None:
         """Writes a whole object; see `Store.put`."""
-        body = bytes(data)
-        if not create_only:
-            with self.explained(key):
-                self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=body)
+        full = self._full(key)
+        if len(data) > 2 * PART_BYTES and not create_only:
+            with self.create(key) as writer:
+                writer.write(data)
+                writer.commit()
             return
-        for left in reversed(range(_TRIES)):
+        mark = secrets.token_hex(16)
+        body, condition = bytes(data), {"IfNoneMatch": "*"} if create_only else {}
+        is_unsure = False
+
+        def ask() -> None:
+            nonlocal is_unsure
             try:
-                with self.explained(key):
-                    self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=body, IfNoneMatch="*")
-                return
-            except _BusyError:
-                if not left:
+                self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=full,
+                    Body=body,
+                    ChecksumCRC32=_crc32(body),
+                    Metadata={_ATTEMPT: mark},
+                    **condition,  # type: ignore[arg-type]  # the stubs want each name spelled out
+                )
+            except failures.ClientError as error:
+                # The try before may have landed and only its answer been lost: then the object that stands is ours.
+                if not isinstance(self._refusal(key, error), AlreadyExistsError) or not is_unsure:
                     raise
-            except AlreadyExistsError:
-                # The first try may have landed, its answer lost, and boto3 tried again: then the object is ours.
-                if self.get(key) != body:
+                if self._mark(full) != mark:
                     raise
-                return
+            finally:
+                is_unsure = True
+
+        self._asked(key, ask)
+        self._remember(full)
+
+    put_small = put
 
     def create(self, key: str) -> Writer:
         """Begins an object of unknown size; see `Store.create`."""
-        return _S3Writer(self, check_key(key))
+        return PartWriter(self, check_key(key))
 
-    def get(self, key: str) -> bytes:
-        """A whole object; see `Store.get`."""
+    def begin_upload(self, key: str, trouble: Trouble) -> str:
+        """Begins a multipart upload; see `Multipart.begin_upload`. Its id is its attempt's mark too."""
         full = self._full(key)
 
-        def ask() -> bytes:
-            answer = self.client.get_object(Bucket=self.bucket, Key=full)
-            return self._body(key, answer["Body"].read(), answer["ContentLength"])
+        def ask() -> str:
+            mark = secrets.token_hex(16)
+            begun = self.client.create_multipart_upload(
+                Bucket=self.bucket, Key=full, ChecksumAlgorithm="CRC32", Metadata={_ATTEMPT: mark}
+            )
+            return f"{mark}/{begun['UploadId']}"
 
-        return self._asked(key, ask)
+        return self._asked(key, ask, trouble)
 
-    def read(self, key: str, offset: int, length: int) -> bytes:
-        """A range of an object; see `Store.read`."""
+    def put_part(self, key: str, upload: str, number: int, data: Buffer, trouble: Trouble) -> str:
+        """Sends a part; see `Multipart.put_part`."""
+        full, crc = self._full(key), _crc32(data)
+
+        def ask() -> str:
+            answer = self.client.upload_part(
+                Bucket=self.bucket,
+                Key=full,
+                UploadId=upload.partition("/")[2],
+                PartNumber=number,
+                Body=data,  # type: ignore[arg-type]  # any buffer, which the stubs don't know
+                ChecksumCRC32=crc,
+            )
+            return f"{crc}/{answer['ETag']}"
+
+        return self._asked(key, ask, trouble)
+
+    def complete_upload(self, key: str, upload: str, parts: list[str], size: int, trouble: Trouble) -> None:
+        """Completes a multipart upload; see `Multipart.complete_upload`."""
         full = self._full(key)
-        check_range(key, offset, length)
-        if not length:
-            if offset > self.size(key):
-                raise cut_short(key, offset, length, self.size(key))
-            return b""
+        mark, _, name = upload.partition("/")
+        listed = []
+        for number, part in enumerate(parts, 1):
+            crc, _, etag = part.rpartition("/")
+            listed.append({"PartNumber": number, "ETag": etag, "ChecksumCRC32": crc})
+        is_unsure = False
 
-        def ask() -> bytes:
-            asked = f"bytes={offset}-{offset + length - 1}"
-            answer = self.client.get_object(Bucket=self.bucket, Key=full, Range=asked)
-            return self._body(key, answer["Body"].read(), answer["ContentLength"])
+        def ask() -> None:
+            nonlocal is_unsure
+            try:
+                self.client.complete_multipart_upload(
+                    Bucket=self.bucket,
+                    Key=full,
+                    UploadId=name,
+                    MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]  # made above
+                )
+            except failures.ClientError as error:
+                # Gone after a try without an answer: that one landed, if the object that stands is ours.
+                if not isinstance(self._refusal(key, error), ObjectMissingError) or not is_unsure:
+                    raise
+                if self._mark(full) != mark:
+                    raise
+            finally:
+                is_unsure = True
 
-        try:
-            data = self._asked(key, ask)
-        except _CutError:
-            data = b""
-        if len(data) != length:
-            raise cut_short(key, offset, length, self.size(key))
-        return data
+        self._asked(key, ask, trouble)
+        self._remember(full)
+        found = self.size(key)
+        if found != size:
+            raise StorageError(
+                f"{self.url}: {key} has {found} bytes after the upload, expected {size}",
+                hint="Run it again; the object is not used.",
+            )
 
-    def size(self, key: str) -> int:
-        """The size of an object in bytes; see `Store.size`."""
-        with self.explained(key):
-            return self.client.head_object(Bucket=self.bucket, Key=self._full(key))["ContentLength"]
+    def abort_upload(self, key: str, upload: str) -> None:
+        """Drops a multipart upload; see `Multipart.abort_upload`."""
+        with suppress(StorageError), self.explained(key):
+            self.client.abort_multipart_upload(
+                Bucket=self.bucket, Key=self._full(key), UploadId=upload.partition("/")[2]
+            )
 
     def delete(self, key: str) -> None:
         """Removes an object; see `Store.delete`."""
-        with suppress(ObjectMissingError), self.explained(key):
-            self.client.delete_object(Bucket=self.bucket, Key=self._full(key))
+        full = self._full(key)
+        self._fresh.pop(full, None)
+        with suppress(ObjectMissingError):
+            self._asked(key, lambda: self.client.delete_object(Bucket=self.bucket, Key=full))
+
+    # --- reading
+
+    def get(self, key: str) -> bytes:
+        """A whole object, a large one by several requests at once; see `Store.get`."""
+        full = self._full(key)
+
+        def ask() -> bytes | int:
+            answer = self.client.get_object(Bucket=self.bucket, Key=full)
+            if answer["ContentLength"] > 2 * BLOCK_BYTES:
+                answer["Body"].close()
+                return answer["ContentLength"]
+            return self._body(key, answer, answer["ContentLength"])
+
+        found = self._asked(key, ask)
+        return found if isinstance(found, bytes) else self._blocks(key, 0, found)
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """A range of an object; see `Store.read`."""
+        check_key(key)
+        check_range(key, offset, length)
+        if not length:
+            size = self.size(key)
+            if offset > size:
+                raise cut_short(key, offset, length, size)
+            return b""
+        return self._blocks(key, offset, length)
+
+    def open(self, key: str) -> ObjectReader:
+        """Opens an object for many ranged reads, which are read ahead of; see `Store.open`."""
+        trouble = self.trouble()
+        return ReadAhead(key, self.size(key), lambda at, length: self._range(key, at, length, trouble), self.threads)
+
+    def size(self, key: str) -> int:
+        """The size of an object in bytes; see `Store.size`."""
+        full = self._full(key)
+        return self._asked(key, lambda: self.client.head_object(Bucket=self.bucket, Key=full)["ContentLength"])
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Keys and sizes, sorted by key; see `Store.list`."""
         check_prefix(prefix)
-        with self.explained(prefix):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
-                for found in page.get("Contents", []):
-                    yield found["Key"][len(self.prefix) :], found["Size"]
+        begins, after = self.prefix + prefix, ""
+        while True:
+            page = self._page(begins, after)
+            found = page.get("Contents", [])
+            for each in found:
+                yield each["Key"][len(self.prefix) :], each["Size"]
+            if not page.get("IsTruncated") or not found:
+                return
+            after = found[-1]["Key"]
+
+    def _page(self, begins: str, after: str) -> ListObjectsV2OutputTypeDef:
+        return self._asked(
+            begins, lambda: self.client.list_objects_v2(Bucket=self.bucket, Prefix=begins, StartAfter=after)
+        )
+
+    # --- what attempts left
 
     def leftovers(self, prefix: str = "") -> Iterator[Leftover]:
         """Multipart uploads that were begun and not completed; see `Store.leftovers`."""
@@ -173,7 +290,7 @@ class S3Store(Store):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                 for found in page.get("Uploads", []):
                     key, upload = found["Key"], found["UploadId"]
-                    size = sum(part["Size"] for part in self._parts(key, upload))
+                    size = self._size_of_parts(key, upload)
                     yield Leftover(f"{upload}/{key}", key[len(self.prefix) :], size, found["Initiated"].timestamp())
 
     def discard(self, leftover: Leftover) -> None:
@@ -183,39 +300,114 @@ class S3Store(Store):
             raise InvalidArgumentError(
                 f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
             )
-        with suppress(ObjectMissingError), self.explained(leftover.key):
-            self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+        with suppress(ObjectMissingError):
+            self._asked(
+                leftover.key,
+                lambda: self.client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload),
+            )
 
-    def _parts(self, key: str, upload: str) -> Iterator[dict[str, int]]:
+    def _size_of_parts(self, key: str, upload: str) -> int:
+        pages = self.client.get_paginator("list_parts")
         try:
-            for page in self.client.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=key, UploadId=upload):
-                for part in page.get("Parts", []):
-                    yield {"Size": part["Size"]}
+            listed = pages.paginate(Bucket=self.bucket, Key=key, UploadId=upload)
+            return sum(part["Size"] for page in listed for part in page.get("Parts", []))
         except failures.ClientError as error:
-            if _code(error) not in _MISSING:
+            if not isinstance(self._refusal(key, error), ObjectMissingError):
                 raise
+            return 0  # completed or dropped since it was listed
+
+    def close(self) -> None:
+        """Gives back threads and connections; they are made anew when needed. See `Store.close`."""
+        self.threads.close()
+        self.client.close()
+
+    # --- asking
 
     def _full(self, key: str) -> str:
         return self.prefix + check_key(key)
 
-    def _asked(self, key: str, ask: Callable[[], T]) -> T:
-        """An answer, asked for again when its body breaks off: boto3 itself repeats only what comes before the body."""
-        for left in reversed(range(_TRIES)):
-            try:
-                with self.explained(key):
-                    return ask()
-            except StorageUnavailableError:
-                if not left:
-                    raise
-        raise AssertionError("the last try returns or raises")
+    def _blocks(self, key: str, offset: int, length: int) -> bytes:
+        trouble = self.trouble()
+        return read_blocks(lambda at, size: self._range(key, at, size, trouble), self.threads, offset, length)
 
-    def _body(self, key: str, data: bytes, length: int) -> bytes:
+    def _range(self, key: str, offset: int, length: int, trouble: Trouble) -> bytes:
+        """A range by one request."""
+        full = self._full(key)
+
+        def ask() -> bytes:
+            asked = f"bytes={offset}-{offset + length - 1}"
+            answer = self.client.get_object(Bucket=self.bucket, Key=full, Range=asked)
+            given = answer.get("ContentRange", "")
+            if not given:  # the range was not looked at, and this is the whole object
+                size = answer["ContentLength"]
+                data = self._body(key, answer, size)[offset : offset + length]
+            else:
+                span, _, total = given.removeprefix("bytes ").partition("/")
+                size = int(total)
+                end = min(offset + length, size) - 1
+                if span != f"{offset}-{end}":
+                    raise self._odd(key, f"bytes {span} were given, {offset}-{end} asked for")
+                data = self._body(key, answer, end + 1 - offset)
+            if len(data) != length:
+                raise cut_short(key, offset, length, size)
+            return data
+
+        try:
+            return self._asked(key, ask, trouble)
+        except CutError as error:
+            raise cut_short(key, offset, length, self.size(key)) from error
+
+    def _body(self, key: str, answer: GetObjectOutputTypeDef, length: int) -> bytes:
+        data = answer["Body"].read()
         if len(data) != length:
-            raise StorageUnavailableError(
-                f"{self.url}: the answer for {key} broke off: expected {length} bytes, found {len(data)}",
-                hint="Try again.",
-            )
+            raise self._odd(key, f"the answer broke off: expected {length} bytes, found {len(data)}")
         return data
+
+    def _odd(self, key: str, what: str) -> StorageUnavailableError:
+        return StorageUnavailableError(f"{self.url}: {key}: {what}", hint="Try again.")
+
+    def _mark(self, full: str) -> str:
+        """Which attempt wrote an object; empty for one that is not there."""
+        try:
+            return self.client.head_object(Bucket=self.bucket, Key=full)["Metadata"].get(_ATTEMPT, "")
+        except failures.ClientError as error:
+            if isinstance(self._refusal(full, error), ObjectMissingError):
+                return ""
+            raise
+
+    def _asked(self, key: str, ask: Callable[[], T], trouble: Trouble | None = None) -> T:
+        """An answer about a key, asked for until there is one."""
+
+        def explained() -> T:
+            with self.explained(key):
+                return ask()
+
+        try:
+            return (trouble or self.trouble()).persist(explained)
+        except ObjectMissingError:
+            written = self._fresh.get(self.prefix + key)
+            if written is None:
+                raise
+            return self._asked_late(explained, written)
+
+    def _asked_late(self, ask: Callable[[], T], written: float) -> T:
+        """An answer about an object that was written a moment ago, which some services show late."""
+        wait = self._patience.first
+        while True:
+            self._patience.pause(wait)
+            wait *= 2
+            try:
+                return self.trouble().persist(ask)
+            except ObjectMissingError:
+                if self._patience.clock() - written > _SETTLES_IN:
+                    raise
+
+    def _remember(self, full: str) -> None:
+        with self._lock:
+            self._fresh.pop(full, None)
+            self._fresh[full] = self._patience.clock()
+            while len(self._fresh) > _MOST_FRESH:
+                del self._fresh[next(iter(self._fresh))]
 
     @contextmanager
     def explained(self, key: str) -> Iterator[None]:
@@ -233,7 +425,7 @@ class S3Store(Store):
         except (failures.NoCredentialsError, failures.PartialCredentialsError, failures.ProfileNotFound) as error:
             raise StorageError(
                 f"{self.url}: there are no credentials: {error}",
-                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or use a connection or block.",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or use a connection.",
             ) from error
         except (failures.HTTPClientError, failures.BotoCoreError) as error:
             raise StorageUnavailableError(
@@ -242,158 +434,9 @@ class S3Store(Store):
             ) from error
 
     def _refusal(self, key: str, error: failures.ClientError) -> Exception:
-        code = _code(error)
-        if code in _MISSING:
-            return ObjectMissingError(
-                f"the store {self.url} has no object {key}", hint="Check that it is the right store."
-            )
-        if code in _TAKEN:
-            return AlreadyExistsError(f"the store {self.url} has an object {key} already", hint="Read it instead.")
-        if code in _BUSY:
-            return _BusyError(f"{self.url}: somebody else is writing {key}", hint="Try again.")
-        if code in _CUT:
-            return _CutError(f"{self.url}: {key} is shorter than asked for")
-        if code in _AGAIN:
-            return StorageUnavailableError(f"{self.url} answered {code} for {key}, again and again", hint="Try later.")
-        hints = {
-            "NoSuchBucket": "Make the bucket, or mend the URL.",
-            "RequestTimeTooSkewed": "Set this machine's clock.",
-            "AccessDenied": "Check the permissions of these credentials on the bucket.",
-            "403": "Check the permissions of these credentials on the bucket.",
-        }
-        detail = error.response.get("Error", {}).get("Message", "")
-        return StorageError(
-            f"{self.url} refused {key or 'a listing'}: {code} {detail}".rstrip(),
-            hint=hints.get(code, "Check the URL, the credentials and the bucket's policy."),
-        )
+        return refusal(self.url, key.removeprefix(self.prefix), error)
 
 
-class _BusyError(StorageUnavailableError):
-    """Another conditional write of the same key is under way."""
-
-
-class _CutError(StorageError):
-    """The range begins behind the end."""
-
-
-def _code(error: failures.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
-
-
-def _client(options: dict[str, str]) -> S3Client:
-    config = Config(
-        retries={"mode": "standard", "max_attempts": _TRIES},
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        max_pool_connections=32,
-        s3={"addressing_style": "path"} if options.get("style") == "path" else {},
-    )
-    try:
-        session = boto3.session.Session(profile_name=options.get("profile"), region_name=options.get("region"))
-        return session.client("s3", endpoint_url=options.get("endpoint"), config=config)
-    except (failures.BotoCoreError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"the options of the S3 store can't be used: {error}", hint="Check endpoint, region and profile."
-        ) from error
-
-
-class _S3Writer(Writer):
-    """Gathers parts and sends them by a few threads; a small object goes in one request at commit."""
-
-    def __init__(self, store: S3Store, key: str) -> None:
-        self.store, self.key = store, key
-        self._waiting = bytearray()
-        self._upload = ""
-        self._sent = 0
-        self._size = 0
-        self._parts: deque[Future[CompletedPartTypeDef]] = deque()
-        self._done: list[CompletedPartTypeDef] = []
-        self._pool: ThreadPoolExecutor | None = None
-        self._is_over = False
-
-    def write(self, data: Buffer) -> None:
-        """Appends bytes; see `Writer.write`."""
-        self._check()
-        self._waiting += data
-        self._size += len(data)
-        limit = PART_BYTES << (self._sent // 1000)
-        while len(self._waiting) >= limit:
-            part = bytes(self._waiting[:limit])
-            del self._waiting[:limit]
-            self._send(part)
-
-    def commit(self) -> None:
-        """Makes the object visible, whole; see `Writer.commit`."""
-        self._check()
-        store = self.store
-        if not self._upload:
-            store.put(self.key, self._waiting)
-            self._end()
-            return
-        if self._waiting:
-            self._send(bytes(self._waiting))
-        while self._parts:
-            self._done.append(self._collected())
-        with store.explained(self.key):
-            store.client.complete_multipart_upload(
-                Bucket=store.bucket,
-                Key=store.prefix + self.key,
-                UploadId=self._upload,
-                MultipartUpload={"Parts": self._done},
-            )
-        self._upload = ""
-        self._end()
-        found = store.size(self.key)
-        if found != self._size:
-            raise StorageError(
-                f"{store.url}: {self.key} has {found} bytes after the upload, expected {self._size}",
-                hint="Run it again; the object is not used.",
-            )
-
-    def abort(self) -> None:
-        """Drops what was written; see `Writer.abort`."""
-        upload, self._upload = self._upload, ""
-        self._end()
-        if upload:
-            with suppress(StorageError), self.store.explained(self.key):
-                self.store.client.abort_multipart_upload(
-                    Bucket=self.store.bucket, Key=self.store.prefix + self.key, UploadId=upload
-                )
-
-    def _send(self, part: bytes) -> None:
-        store = self.store
-        full = store.prefix + self.key
-        if not self._upload:
-            with store.explained(self.key):
-                begun = store.client.create_multipart_upload(Bucket=store.bucket, Key=full)
-            self._upload = begun["UploadId"]
-            self._pool = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="dataset-tasks-s3")
-        assert self._pool is not None
-        self._sent += 1
-        number, upload = self._sent, self._upload
-
-        def work() -> CompletedPartTypeDef:
-            with store.explained(self.key):
-                answer = store.client.upload_part(
-                    Bucket=store.bucket, Key=full, UploadId=upload, PartNumber=number, Body=part
-                )
-            return {"PartNumber": number, "ETag": answer["ETag"]}
-
-        while len(self._parts) >= _PARTS_AT_ONCE:
-            self._done.append(self._collected())
-        self._parts.append(self._pool.submit(work))
-
-    def _collected(self) -> CompletedPartTypeDef:
-        return self._parts.popleft().result()
-
-    def _check(self) -> None:
-        if self._is_over:
-            raise StorageError(f"the writer of {self.key} is closed", hint="Begin the object anew.")
-
-    def _end(self) -> None:
-        self._is_over = True
-        self._waiting.clear()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-        self._parts.clear()
+def _crc32(data: Buffer) -> str:
+    """The checksum as S3 takes it."""
+    return base64.b64encode(isal_zlib.crc32(data).to_bytes(4)).decode()

@@ -1,0 +1,410 @@
+"""Objects in Azure Blob Storage and Google Cloud Storage, through obstore: the only module that knows it.
+
+The URLs are `azure://container/prefix` and `gs://bucket/prefix`, with what the connection or the environment does not say
+behind a `?`: `account`, `endpoint`, `connection`, and `anonymous=true` for what needs no credentials. Credentials come from
+the connection, else from obstore's chain, never from the URL.
+
+What an unfinished writer sent is nowhere listed: Azure removes it after a week, GCS by a lifecycle rule.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import obstore
+from obstore import exceptions as failures
+from obstore.store import AzureStore as _Azure
+from obstore.store import GCSStore as _Google
+
+from dataset_tasks.connections import StoreOptions
+from dataset_tasks.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    ObjectMissingError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dataset_tasks.filesystem import Buffer
+from dataset_tasks.store.base import (
+    Leftover,
+    ObjectReader,
+    Store,
+    Writer,
+    check_key,
+    check_prefix,
+    check_range,
+    cut_short,
+)
+from dataset_tasks.store.transfer import BLOCK_BYTES, Patience, ReadAhead, Threads, Trouble, read_blocks
+from dataset_tasks.store.urls import StoreUrl
+
+if TYPE_CHECKING:
+    from obstore import WritableFile
+    from obstore.store import ClientConfig, RetryConfig
+
+T = TypeVar("T")
+
+OPTIONS: Final = ("account", "anonymous", "connection", "endpoint")
+#: Metadata that tells the attempt which wrote an object.
+_ATTEMPT: Final = "attempt"
+_PART_BYTES: Final = 8 << 20
+_PARTS_AT_ONCE: Final = 4
+_CONNECT_SECONDS: Final = 10
+#: For one request with its body; blocks are small enough for a slow line.
+_REQUEST_SECONDS: Final = 120
+
+
+class ObjectStore(Store):
+    """Objects below a prefix, in what obstore opens. Thread-safe.
+
+    Args:
+        place: The URL, taken apart.
+        inner: What obstore opened there.
+        patience: How long a store that does not answer is asked again.
+    """
+
+    def __init__(self, place: StoreUrl, inner: _Azure | _Google, patience: Patience) -> None:
+        self.url = place.text
+        self.prefix = place.prefix
+        self.threads = Threads()
+        self._inner = inner
+        self._patience = patience
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def put(self, key: str, data: Buffer, *, create_only: bool = False) -> None:
+        """Writes a whole object; see `Store.put`."""
+        full = self._full(key)
+        if len(data) > 2 * _PART_BYTES and not create_only:
+            with self.create(key) as writer:
+                writer.write(data)
+                writer.commit()
+            return
+        mark = secrets.token_hex(16)
+
+        def ask() -> None:
+            try:
+                obstore.put(
+                    self._inner,
+                    full,
+                    bytes(data),
+                    attributes={_ATTEMPT: mark},
+                    mode="create" if create_only else "overwrite",
+                    use_multipart=False,
+                )
+            except (failures.AlreadyExistsError, failures.PreconditionError):
+                # obstore tries again by itself: the object may be ours, only the first answer lost.
+                if obstore.get(self._inner, full, options={"head": True}).attributes.get(_ATTEMPT) != mark:
+                    raise
+
+        self._asked(key, ask)
+
+    def create(self, key: str) -> Writer:
+        """Begins an object of unknown size; see `Store.create`."""
+        return _ObjectWriter(self, check_key(key))
+
+    def begin(self, key: str) -> WritableFile:
+        """A writer of obstore's; what it wrote is there once it is closed."""
+        full = self._full(key)
+        return self._asked(
+            key,
+            lambda: obstore.open_writer(self._inner, full, buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE),
+        )
+
+    def get(self, key: str) -> bytes:
+        """A whole object, a large one by several requests at once; see `Store.get`."""
+        full = self._full(key)
+
+        def ask() -> bytes | int:
+            answer = obstore.get(self._inner, full)
+            size = answer.meta["size"]
+            if size > 2 * BLOCK_BYTES:
+                return size
+            return self._checked(key, bytes(answer.bytes()), size)
+
+        found = self._asked(key, ask)
+        return found if isinstance(found, bytes) else self._blocks(key, 0, found)
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """A range of an object; see `Store.read`."""
+        check_key(key)
+        check_range(key, offset, length)
+        if not length:
+            size = self.size(key)
+            if offset > size:
+                raise cut_short(key, offset, length, size)
+            return b""
+        return self._blocks(key, offset, length)
+
+    def open(self, key: str) -> ObjectReader:
+        """Opens an object for many ranged reads, which are read ahead of; see `Store.open`."""
+        trouble = Trouble(self._patience)
+        return ReadAhead(key, self.size(key), lambda at, length: self._range(key, at, length, trouble), self.threads)
+
+    def size(self, key: str) -> int:
+        """The size of an object in bytes; see `Store.size`."""
+        full = self._full(key)
+        return self._asked(key, lambda: obstore.head(self._inner, full)["size"])
+
+    def delete(self, key: str) -> None:
+        """Removes an object; see `Store.delete`."""
+        full = self._full(key)
+        with suppress(ObjectMissingError):
+            self._asked(key, lambda: obstore.delete(self._inner, full))
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Keys and sizes, sorted by key; see `Store.list`."""
+        check_prefix(prefix)
+        folder, slash, _ = (self.prefix + prefix).rpartition("/")  # obstore takes whole parts only
+        with self.explained(prefix):
+            for page in obstore.list(self._inner, folder + slash, chunk_size=1000):
+                for found in page:
+                    key = found["path"].removeprefix(self.prefix)
+                    if key.startswith(prefix):
+                        yield key, found["size"]
+
+    def leftovers(self, prefix: str = "") -> Iterator[Leftover]:
+        """None: these services show no unfinished objects, see the module and `Store.leftovers`."""
+        check_prefix(prefix)
+        return iter(())
+
+    def discard(self, leftover: Leftover) -> None:
+        """Refuses: nothing is a leftover of this store; see `Store.discard`."""
+        raise InvalidArgumentError(f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`.")
+
+    def close(self) -> None:
+        """Gives back threads; they are made anew when needed. See `Store.close`."""
+        self.threads.close()
+
+    def _full(self, key: str) -> str:
+        return self.prefix + check_key(key)
+
+    def _blocks(self, key: str, offset: int, length: int) -> bytes:
+        trouble = Trouble(self._patience)
+        return read_blocks(lambda at, size: self._range(key, at, size, trouble), self.threads, offset, length)
+
+    def _range(self, key: str, offset: int, length: int, trouble: Trouble) -> bytes:
+        """A range by one request."""
+        full = self._full(key)
+
+        def ask() -> bytes:
+            answer = obstore.get(self._inner, full, options={"range": (offset, offset + length)})
+            size = answer.meta["size"]
+            end = min(offset + length, size)
+            if tuple(answer.range) != (offset, end):
+                raise self._odd(key, f"bytes {answer.range} were given, {(offset, end)} asked for")
+            data = self._checked(key, bytes(answer.bytes()), end - offset)
+            if len(data) != length:
+                raise cut_short(key, offset, length, size)
+            return data
+
+        try:
+            return self._asked(key, ask, trouble)
+        except StorageError as error:
+            size = self.size(key)  # a range that begins behind the end is refused in as many words as services
+            if offset < size:
+                raise
+            raise cut_short(key, offset, length, size) from error
+
+    def _checked(self, key: str, data: bytes, length: int) -> bytes:
+        if len(data) != length:
+            raise self._odd(key, f"the answer broke off: expected {length} bytes, found {len(data)}")
+        return data
+
+    def _odd(self, key: str, what: str) -> StorageUnavailableError:
+        return StorageUnavailableError(f"{self.url}: {key}: {what}", hint="Try again.")
+
+    def _asked(self, key: str, ask: Callable[[], T], trouble: Trouble | None = None) -> T:
+        def explained() -> T:
+            with self.explained(key):
+                return ask()
+
+        return (trouble or Trouble(self._patience)).persist(explained)
+
+    @contextmanager
+    def explained(self, key: str) -> Iterator[None]:
+        """Turns what obstore raises about a key into errors of ours.
+
+        Raises:
+            ObjectMissingError: There is no such object.
+            AlreadyExistsError: There is one already.
+            StorageUnavailableError: The server did not answer.
+            StorageError: It refused.
+        """
+        what = key or "a listing"
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectMissingError(
+                f"the store {self.url} has no object {key}", hint="Check that it is the right store."
+            ) from error
+        except (failures.AlreadyExistsError, failures.PreconditionError) as error:
+            raise AlreadyExistsError(
+                f"the store {self.url} has an object {key} already", hint="Read it instead."
+            ) from error
+        except (failures.PermissionDeniedError, failures.UnauthenticatedError, PermissionError) as error:
+            raise StorageError(
+                f"{self.url} refused {what}: {_first_line(error)}",
+                hint="Check the credentials: of the connection, or in the environment; and what they may do here.",
+            ) from error
+        except (failures.NotSupportedError, failures.InvalidPathError, ValueError) as error:
+            raise StorageError(
+                f"{self.url} can't do that for {what}: {_first_line(error)}", hint="Check the URL."
+            ) from error
+        except (failures.BaseError, OSError) as error:
+            text = _first_line(error)
+            if any(f" {status} " in text for status in ("400", "401", "403", "405", "416")):
+                raise StorageError(
+                    f"{self.url} refused {what}: {text}", hint="Check the URL and its rights."
+                ) from error
+            raise StorageUnavailableError(
+                f"{self.url} did not answer for {what}: {text}",
+                hint="Check the network and the endpoint, then try again.",
+            ) from error
+
+
+class _ObjectWriter(Writer):
+    """Sends parts as obstore does it; a small object goes in one request at commit."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        self.store, self.key = store, key
+        self._waiting = bytearray()
+        self._file: WritableFile | None = None
+        self._size = 0
+        self._is_over = False
+
+    def write(self, data: Buffer) -> None:
+        """Appends bytes; see `Writer.write`."""
+        self._check()
+        self._waiting += data
+        self._size += len(data)
+        if len(self._waiting) >= _PART_BYTES:
+            self._flush()
+
+    def commit(self) -> None:
+        """Makes the object visible, whole; see `Writer.commit`."""
+        self._check()
+        if self._file is None:
+            self.store.put(self.key, self._waiting)
+            self.abort()
+            return
+        self._flush()
+        file, self._file = self._file, None
+        with self.store.explained(self.key):
+            file.close()
+        self.abort()
+        found = self.store.size(self.key)
+        if found != self._size:
+            raise StorageError(
+                f"{self.store.url}: {self.key} has {found} bytes after the upload, expected {self._size}",
+                hint="Run it again; the object is not used.",
+            )
+
+    def abort(self) -> None:
+        """Drops what was written; see `Writer.abort`. What was sent is never put together without `close`."""
+        self._is_over = True
+        self._waiting = bytearray()
+        self._file = None
+
+    def _flush(self) -> None:
+        if self._file is None:
+            self._file = self.store.begin(self.key)
+        waiting, self._waiting = self._waiting, bytearray()
+        with self.store.explained(self.key):
+            self._file.write(bytes(waiting))
+
+    def _check(self) -> None:
+        if self._is_over:
+            raise StorageError(f"the writer of {self.key} is closed", hint="Begin the object anew.")
+
+
+class AzureStore(ObjectStore):
+    """Blobs below a prefix of a container: `azure://container/prefix`.
+
+    Args:
+        url: See the module.
+        options: What the connection says; the URL's own options come first.
+        patience: How long a store that does not answer is asked again.
+
+    Raises:
+        InvalidArgumentError: The URL or the options can't be used.
+    """
+
+    def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
+        place, options = StoreUrl.parse(url, "azure", OPTIONS), options or StoreOptions()
+        config: dict[str, Any] = {  # Any: obstore's own names of options, each with its own type
+            "account_name": place.options.get("account") or options.account,
+            "account_key": options.account_key,
+            "sas_key": options.sas_token,
+            "endpoint": place.endpoint(options),
+            "skip_signature": _is_anonymous(place),
+        }
+        patience = patience or Patience()
+        with _made(place):
+            inner = _Azure(place.bucket, config=_given(config), **_settings(place, options, patience))
+        super().__init__(place, inner, patience)
+
+
+class GoogleStore(ObjectStore):
+    """Objects below a prefix of a bucket: `gs://bucket/prefix`. Arguments and errors as of `AzureStore`."""
+
+    def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
+        place, options = StoreUrl.parse(url, "gs", OPTIONS), options or StoreOptions()
+        key = options.service_account
+        config: dict[str, Any] = {  # Any: as above
+            "base_url": place.endpoint(options),
+            "service_account_key": key if key.lstrip().startswith("{") else "",
+            "service_account": "" if key.lstrip().startswith("{") else key,
+            "skip_signature": _is_anonymous(place),
+        }
+        patience = patience or Patience()
+        with _made(place):
+            inner = _Google(place.bucket, config=_given(config), **_settings(place, options, patience))
+        super().__init__(place, inner, patience)
+
+
+def _is_anonymous(place: StoreUrl) -> bool:
+    return place.options.get("anonymous") == "true"
+
+
+def _given(config: dict[str, Any]) -> Any:  # Any: obstore's dictionary of options
+    return {name: value for name, value in config.items() if value}
+
+
+def _settings(place: StoreUrl, options: StoreOptions, patience: Patience) -> dict[str, Any]:  # Any: as above
+    client: ClientConfig = {
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+        "timeout": timedelta(seconds=_REQUEST_SECONDS),
+        "allow_http": (place.endpoint(options) or "").startswith("http://"),
+    }
+    retry: RetryConfig = {
+        "max_retries": 8,
+        "retry_timeout": timedelta(seconds=patience.seconds),
+        "backoff": {
+            "init_backoff": timedelta(seconds=patience.first),
+            "max_backoff": timedelta(seconds=patience.most),
+            "base": 2,
+        },
+    }
+    return {"client_options": client, "retry_config": retry}
+
+
+@contextmanager
+def _made(place: StoreUrl) -> Iterator[None]:
+    """Explains options that obstore does not take; its own words may hold their values, so they are left out."""
+    try:
+        yield
+    except (failures.BaseError, ValueError, OSError) as error:
+        raise InvalidArgumentError(
+            f"the options of the store {place.text} can't be used ({type(error).__name__})",
+            hint="Check account, endpoint and credentials of its connection, or of the environment.",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
