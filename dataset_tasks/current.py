@@ -1,15 +1,13 @@
 """The task that is running right now, asked of whichever orchestrator is loaded.
 
-The core knows no orchestrator: plug-ins offer a function by the entry point group `dataset_tasks.current_task`, named
-after the module that is loaded when theirs runs. It gives the operation key of the running task, or None.
+Plug-ins offer a function by the entry point group `dataset_tasks.current_task`; it gives the operation key of the running
+task, or None.
 """
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import entry_points
-
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.plugins import offered
 
 GROUP = "dataset_tasks.current_task"
 
@@ -20,11 +18,10 @@ def current_task_key(what: str) -> str:
     Raises:
         InvalidArgumentError: No task of a known orchestrator is running.
     """
-    for offered in entry_points(group=GROUP):
-        if offered.name in sys.modules:
-            key = offered.load()()
-            if key is not None:
-                return f"{key}/{what}"
+    for key_of_run in offered(GROUP):
+        key = key_of_run()
+        if key is not None:
+            return f"{key}/{what}"
     raise InvalidArgumentError(
         "use_current_task=True, but no Airflow task and no Prefect task is running here",
         hint="Leave it out, or call it inside a task of an orchestrator whose plug-in is installed.",

@@ -16,6 +16,7 @@ from dataset_tasks.errors import InvalidArgumentError, SourceError
 from dataset_tasks.model import JsonValue, ObjectRef, Report, ReportKind
 from dataset_tasks.objects import new_key
 from dataset_tasks.paths import show
+from dataset_tasks.plugins import offered
 from dataset_tasks.session import Session
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dataset_tasks.report")
 
+#: Entry points of functions that show a report in a running orchestrator, called as `show(session, version_id, report)`.
+SHOWN_BY = "dataset_tasks.report_shown"
 #: Largest image or media file that a report takes, in bytes.
 MOST_MEDIA_BYTES = 256 << 20
 
@@ -177,7 +180,7 @@ class Logger:
         *,
         objects: Sequence[str] = (),
     ) -> None:
-        self._session.catalog.add_report(
+        sequence = self._session.catalog.add_report(
             self._version_id,
             kind=kind,
             title=title,
@@ -186,3 +189,14 @@ class Logger:
             value=value,
             objects=objects,
         )
+        for show_report in offered(SHOWN_BY):
+            report = Report(
+                sequence=sequence,
+                kind=kind,
+                title=title,
+                series=series,
+                iteration=iteration,
+                value=value,
+                created=self._session.clock(),
+            )
+            show_report(self._session, self._version_id, report)

@@ -22,7 +22,16 @@ from dataset_tasks.ops.function_build import (
     run_function_build,
 )
 from dataset_tasks.ops.references import Inputs, Ref
-from prefect_blocks.running import Catalog, DatasetTask, Json, Work, dataset_task_options, many, progress
+from prefect_blocks.running import (
+    Catalog,
+    DatasetTask,
+    Json,
+    Work,
+    dataset_task_options,
+    many,
+    progress,
+    reported_checks,
+)
 
 #: What every dataset task takes beside the function's own arguments.
 _OURS = ("inputs", "catalog", "step")
@@ -123,13 +132,15 @@ def dataset_task(
                 store=store,
                 catalog_id=work.session.catalog.id,
             )
-            built, published = run_function_build(
-                work.session,
-                build,
-                key=work.key(build.build),
-                origin=work.origin(),
-                progress=progress(),
-            )
+            with reported_checks(work.session, build.build) as told:
+                built, published = run_function_build(
+                    work.session,
+                    build,
+                    key=work.key(build.build),
+                    origin=work.origin(),
+                    progress=progress(),
+                )
+                told(built)
             return work.finish(built, published=published)
 
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.assets import Asset, AssetProperties, add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import PrefectException
@@ -25,6 +25,8 @@ from dataset_tasks.spec.explain import explain
 from dataset_tasks.spec.graph import graph_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dataset_tasks.session import Session
     from dataset_tasks.spec.plan import Plan
 
@@ -135,6 +137,7 @@ def changes(session: Session, version: Version) -> tuple[list[Row], int]:
                     "bytes before": was["size"][i].as_py() if was is not None else None,
                     "bytes now": now["size"][i].as_py() if now is not None else None,
                 }
+                | _link(table, i)
                 for i in range(min(len(table), SHOWN_CHANGES - len(rows)))
             )
     return rows, count - len(rows)
@@ -187,6 +190,18 @@ def show_table(name: str, what: str, rows: Sequence[Row], description: str) -> N
         )
 
 
+def show_link(name: str, what: str, url: str, text: str, description: str) -> None:
+    """Shows a link as an artifact `<name>-<what>`."""
+    with shown(f"the link to {what}"):
+        create_link_artifact(
+            url,
+            link_text=text,
+            key=artifact_key(name, what),
+            description=description,
+            _sync=True,  # type: ignore[call-arg]  # as above
+        )
+
+
 @contextmanager
 def shown(what: str) -> Iterator[None]:
     """Goes on, with a warning in the log, when Prefect's API does not take what is to be shown."""
@@ -222,6 +237,12 @@ def markdown(text: str) -> str:
     """
     escaped = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MEANS_SOMETHING.sub(r"\\\g<0>", escaped)
+
+
+def _link(table: pa.Table, row: int) -> Row:
+    """Where the bytes of an external link are; nothing for other files."""
+    link = table["link"][row].as_py()
+    return {} if link is None else {"link": one_line(link)}
 
 
 def _before(session: Session, version: Version) -> Version | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
@@ -19,14 +20,15 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.tasks import Task, TaskOptions
 
-from dataset_tasks.errors import DatasetError
+from dataset_tasks.errors import CheckFailedError, DatasetError
 from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops import references
-from dataset_tasks.ops.requests import Request, Result
+from dataset_tasks.ops.requests import BuildResult, CheckResult, FinalizeResult, Request, Result
 from dataset_tasks.ops.wire import to_json
-from dataset_tasks.progress import SILENT, LogLines, Progress
-from prefect_blocks import reports
+from dataset_tasks.progress import SILENT, Progress
+from prefect_blocks import checks, events, lineage, reports
 from prefect_blocks.blocks import DatasetCatalog
+from prefect_blocks.live import Run, RunProgress
 
 if TYPE_CHECKING:
     from dataset_tasks.ops.references import Inputs, Ref
@@ -169,11 +171,13 @@ class Work:
         Raises:
             DatasetError: As the operation says.
         """
-        result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress())
+        with reported_checks(self.session, request) as told:
+            result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress())
+            told(result)
         return self.finish(result, sources=getattr(request, "refs", ()))
 
     def finish(self, result: Result, *, published: Result | None = None, sources: Iterable[str] = ()) -> Json:
-        """Shows a new version as asset and artifact, and says "unchanged" by the name of the state.
+        """Shows a new version as asset, artifact and event, and says "unchanged" by the name of the state.
 
         Args:
             result: What the operation gave.
@@ -183,9 +187,17 @@ class Work:
         payload = result_json(result)
         if result.unchanged and (published is None or published.unchanged):
             return cast("Json", Completed(name=UNCHANGED, message=result.why or None, data=payload))
-        if not result.unchanged and TaskRunContext.get() is not None:
-            reports.show_version(self.session, result, sources=sources)
+        if TaskRunContext.get() is not None:
+            if not result.unchanged:
+                reports.show_version(self.session, result, sources=sources)
+                self._show_ancestors(result)
+            events.tell(self.session, result, published)
         return payload
+
+    def _show_ancestors(self, result: Result) -> None:
+        """A spec's run has a page of its own, on all of its datasets."""
+        if isinstance(result, FinalizeResult | BuildResult) and "spec" not in self.facts:
+            lineage.show_ancestors(self.session, result.version_id)
 
     def key(self, request: Request) -> str:
         """The operation key: the same for every try of the task, of the flow run, and on any worker.
@@ -218,11 +230,31 @@ class Work:
 
 
 def progress() -> Progress:
-    """Progress as lines of the run's log; silent outside of a run."""
+    """Progress as lines of the run's log and, where work takes long, as an artifact; silent outside of a run."""
+    run = Run.current()
     try:
-        return LogLines(log=get_run_logger())
+        return RunProgress(get_run_logger(), run) if run is not None else SILENT
     except MissingContextError:
         return SILENT
+
+
+@contextmanager
+def reported_checks(session: Session, request: Request) -> Iterator[Callable[[Result], None]]:
+    """Shows the report of a check that the request makes, also of one that fails; told the result inside."""
+    asked = checks.check_of(session, request) if TaskRunContext.get() is not None else None
+
+    def told(result: Result) -> None:
+        if asked is not None and isinstance(result, CheckResult):
+            checks.show_check(*asked, result.findings, result.notes)
+        elif asked is not None and isinstance(result, BuildResult) and not result.unchanged:
+            checks.show_check(*asked, *checks.parted(result.notes))
+
+    try:
+        yield told
+    except CheckFailedError as error:
+        if asked is not None:
+            checks.show_check(*asked, error.findings, ())
+        raise
 
 
 def result_json(result: Result) -> Json:

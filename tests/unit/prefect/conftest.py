@@ -63,10 +63,11 @@ def in_task(monkeypatch: pytest.MonkeyPatch) -> InTask:
     """Makes code believe that it is in a task run of a flow run (or, with flow_run=None, of none)."""
     from prefect.context import FlowRunContext, TaskRunContext
 
-    from prefect_blocks import reports
+    from prefect_blocks import checks, events, lineage, reports
     from prefect_blocks import running as blocks_running
 
-    monkeypatch.setattr(reports, "show_version", lambda *_, **__: None)
+    for module, shows in ((reports, "show_version"), (events, "tell"), (lineage, "show_ancestors"), (checks, "check_of")):
+        monkeypatch.setattr(module, shows, lambda *_, **__: None)
     monkeypatch.setattr(blocks_running, "get_run_logger", lambda: logging.getLogger("run"))
 
     @contextmanager
