@@ -13,7 +13,7 @@ from dataset_tasks import external
 from dataset_tasks.cache import TreeKey
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.copies import extract
-from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.errors import IntegrityError, InvalidArgumentError
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.manifest.columns import int64s
 from dataset_tasks.model import Version
@@ -30,7 +30,7 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     """Gives the shared read-only copy, or fills a folder of the user's own.
 
     Raises:
-        StateError: The version is not final.
+        StateError: The version is not final, or was deleted while it was read.
         SourceError: External links are gone, or changed since they were added; they are named and there is no copy.
         SourceUnavailableError: The servers of external links do not answer; trying again may help.
         InvalidArgumentError: `part` and `num_parts` do not go together.
@@ -40,6 +40,28 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     """
     version = context.session.catalog.resolve(request.ref)
     require_final(version, "a copy")
+    try:
+        return _copied(context, request, version)
+    except IntegrityError as error:
+        now = _moved_since(context, version, error)
+    return _copied(context, request, now)
+
+
+def _moved_since(context: Context, version: Version, error: IntegrityError) -> Version:
+    """The version as it stands, when its bytes were moved while they were read.
+
+    Raises:
+        IntegrityError: The given one: they were not.
+        StateError: It was deleted meanwhile, and `gc` has freed its bytes.
+    """
+    now = context.session.catalog.version(version.id)
+    require_final(now, "a copy")
+    if now.index == version.index:
+        raise error
+    return now
+
+
+def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResult:
     wanted = _Wanted(context.session.manifest(version), request)
     files, size = wanted.totals()
     with context.progress.task(f"{version.dataset}: copy", files=files, bytes=size) as task:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tasks import mutable
+from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.model import Input, State, Version
 from dataset_tasks.ops.requests import (
     AddFiles,
     Build,
+    Collect,
     Create,
     Delete,
     Finalize,
@@ -27,6 +29,7 @@ from dataset_tasks.ops.requests import (
     Stage,
     SyncFolder,
     Transform,
+    Undelete,
     Upload,
     Verify,
 )
@@ -121,6 +124,31 @@ def unchanged(session: Session, home: Path) -> None:
 def cached(session: Session, home: Path) -> None:
     history(session, home)
     session.run(GetCopy(ref="p/d@1.0.0"))
+
+
+def deleted(session: Session, home: Path) -> None:
+    """Of `history`, `p/d@1.0.1` is a tombstone."""
+    history(session, home)
+    session.run(Delete(ref="p/d@1.0.1"))
+
+
+def littered(session: Session, home: Path) -> None:
+    """All that gc has to do with: tombstones, a retention, a dropped draft, heads of a draft, a write that never ended."""
+    deleted(session, home)
+    for seed in (7, 8, 9):
+        make(session, home, "r", seed)
+    session.catalog.set_retention("p", "r", Keep(last=1))
+    draft = session.run(Create(name="d", project="p", parents=("p/d@1.0.0",), version="3"))
+    session.run(AddFiles(ref=draft.version_id, path=str(write(home.parent / "new", content(4, 6)))))
+    session.run(Upload(ref=draft.version_id, max_workers=1, chunk_size=0.0015))
+    session.run(RemoveFiles(ref=draft.version_id, patterns=("a/1-0.bin",)))
+    dropped = session.run(Create(name="e", project="p", parents=("p/e@latest",)))
+    session.run(AddFiles(ref=dropped.version_id, path=str(home.parent / "new")))
+    session.run(Delete(ref=dropped.version_id))
+    session.objects.begin("", session.store_id(), ["chunks/" + "0" * 32 + ".zip"])
+    session.objects.store(session.store_id()).create(session.objects.full_key("packs/" + "0" * 32 + ".parquet")).write(
+        b"x"
+    )
 
 
 # --- the calls
@@ -227,6 +255,14 @@ def labels(session: Session, home: Path) -> dict[str, Any]:
     return {"id": version.id}
 
 
+def collected(session: Session, home: Path) -> dict[str, Any]:
+    """What gc left: everything that nobody needs is gone, nothing else."""
+    session.run(Collect(dry_run=False, now=True, idle=0.0), key=KEY)
+    store = session.objects.store(session.store_id())
+    kinds = [key.split("/")[1] for key, _ in store.list() if "/journal/" not in key]
+    return {"objects": {kind: kinds.count(kind) for kind in sorted(set(kinds))}, "left": leftovers(session)}
+
+
 SCENARIOS = [
     Scenario("create", history, request(lambda home: Create(name="d", project="p", parents=("p/d@1.0.1",), tags=("x",)))),
     Scenario("create-merged", history, request(lambda home: Create(name="m", project="p", parents=("p/d@latest", "p/e@latest")))),
@@ -252,6 +288,8 @@ SCENARIOS = [
     Scenario("build", history, build, drops=True),
     Scenario("spec", specced, spec, drops=True),
     Scenario("labels", history, labels, repeats=True),
+    Scenario("undelete", deleted, request(lambda home: Undelete(ref="p/d@1.0.1"))),
+    Scenario("gc", littered, collected),
 ]  # fmt: skip
 
 

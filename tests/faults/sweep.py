@@ -48,6 +48,8 @@ VERBS = [
     "verify",
     "get",
     "delete",
+    "undelete",
+    "gc",
 ]
 _LONGEST_SECONDS = 120
 _RAISED = 3

@@ -39,6 +39,8 @@ SCENARIOS = [
     "build",
     "spec",
     "labels",
+    "undelete",
+    "gc",
 ]
 PAIRS = [
     "finalize/finalize",
@@ -62,8 +64,30 @@ PAIRS = [
     "delete/get",
     "get/get",
     "copy/copy",
+    "gc/gc",
+    "gc/upload",
+    "upload/gc",
+    "upload/delete+gc",
+    "upload/ruthless-gc",
+    "gc/finalize",
+    "finalize/gc",
+    "gc/publish",
+    "publish/gc",
+    "gc/squash",
+    "squash/gc",
+    "squash/delete+gc",
+    "gc/delete",
+    "delete/gc",
+    "get/gc",
+    "get/delete+gc",
+    "copy/delete+gc",
+    "gc/add",
+    "add/gc",
+    "create-child/delete+gc",
+    "gc/undelete",
+    "undelete/gc",
 ]
-ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish"]
+ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish", "zombie gc"]
 
 Tell = Callable[[str, object], None]
 

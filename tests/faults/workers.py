@@ -20,13 +20,14 @@ from typing import Any
 
 import scenarios
 import sweep
-from scenarios import draft, history, uploaded, write
+from scenarios import deleted, draft, history, littered, uploaded, write
 
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State
 from dataset_tasks.ops.requests import (
     AddFiles,
+    Collect,
     Create,
     Delete,
     Finalize,
@@ -34,12 +35,17 @@ from dataset_tasks.ops.requests import (
     Publish,
     RemoveFiles,
     Request,
+    Squash,
     SyncFolder,
+    Undelete,
     Upload,
 )
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
+
+#: What a worker does: one operation, or several one after the other.
+Calls = Request | tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,8 @@ class Pair:
 
     name: str
     prepare: Callable[[Session, Path], None]
-    first: Callable[[Path], Request]
-    second: Callable[[Path], Request]
+    first: Callable[[Path], Calls]
+    second: Callable[[Path], Calls]
     check: Callable[[Session, str, str], None] = lambda _session, _first, _second: None
 
 
@@ -121,6 +127,10 @@ def get(_home: Path) -> Request:
     return GetCopy(ref="p/d@1.0.1")
 
 
+def get_first(_home: Path) -> Request:
+    return GetCopy(ref="p/d@1.0.0")
+
+
 def remove(_home: Path) -> Request:
     return RemoveFiles(ref="p/d@3", patterns=("a/",))
 
@@ -131,6 +141,58 @@ def sync(home: Path) -> Request:
 
 def copy_to(home: Path) -> Request:
     return GetCopy(ref="p/d@1.0.1", target=str(home.parent / "target" / "copy"), overwrite=True)
+
+
+def gc(_home: Path) -> Request:
+    """As by a user who waits for nothing; what others are writing at the moment it leaves alone."""
+    return Collect(dry_run=False, now=True)
+
+
+def ruthless_gc(_home: Path) -> Request:
+    """Takes every writer for dead."""
+    return Collect(dry_run=False, now=True, idle=0.0)
+
+
+def gone(_home: Path) -> Calls:
+    """The last version is deleted and its bytes are freed."""
+    return Delete(ref="p/d@1.0.1", force=True), Collect(dry_run=False, now=True)
+
+
+def squash(_home: Path) -> Request:
+    return Squash(name="s", refs=("p/d@1.0.0", "p/d@1.0.1"))
+
+
+def undelete(_home: Path) -> Request:
+    return Undelete(ref="p/d@1.0.1")
+
+
+def alike(session: Session, home: Path) -> None:
+    """A draft with the files of the last version, but not made from it: an upload finds their bytes stored."""
+    history(session, home)
+    made = session.run(Create(name="d", project="p", version="3"))
+    session.run(AddFiles(ref=made.version_id, path=str(home.parent / "source-d-1")))
+    session.run(AddFiles(ref=made.version_id, path=str(home.parent / "source-d-2")))
+
+
+def both_well(_session: Session, first: str, second: str) -> None:
+    assert (first, second) == ("ok", "ok"), (first, second)
+
+
+def told_or_done(_session: Session, first: str, second: str) -> None:
+    """A writer that was taken for dead is told so, and may try again; nothing else goes wrong."""
+    assert {first, second} <= {"ok", "ConflictError", "StorageError"}, (first, second)
+    assert "ok" in (first, second)
+
+
+def whole_or_deleted(_session: Session, first: str, second: str) -> None:
+    """Who reads a version that goes at that moment gets it whole, or hears that it is deleted."""
+    assert {first, second} <= {"ok", "StateError"}, (first, second)
+    assert second == "ok"
+
+
+def uploaded_all(session: Session, first: str, second: str) -> None:
+    both_well(session, first, second)
+    assert session.catalog.resolve("p/d@3").pending == 0
 
 
 PAIRS = [
@@ -155,6 +217,28 @@ PAIRS = [
     Pair("delete/get", history, delete, get),
     Pair("get/get", history, get, get),
     Pair("copy/copy", history, copy_to, copy_to),
+    Pair("gc/gc", littered, gc, gc, both_well),
+    Pair("gc/upload", draft, gc, upload, uploaded_all),
+    Pair("upload/gc", draft, upload, gc, uploaded_all),
+    Pair("upload/delete+gc", alike, upload, gone, uploaded_all),
+    Pair("upload/ruthless-gc", draft, upload, ruthless_gc, told_or_done),
+    Pair("gc/finalize", uploaded, gc, finalize, both_well),
+    Pair("finalize/gc", uploaded, finalize, gc, both_well),
+    Pair("gc/publish", littered, gc, publish),
+    Pair("publish/gc", history, publish, gc, both_well),
+    Pair("gc/squash", history, gc, squash, both_well),
+    Pair("squash/gc", history, squash, gc, both_well),
+    Pair("squash/delete+gc", history, squash, gone),
+    Pair("gc/delete", history, gc, delete, both_well),
+    Pair("delete/gc", history, delete, gc, both_well),
+    Pair("get/gc", littered, get_first, gc, both_well),
+    Pair("get/delete+gc", history, get, gone, whole_or_deleted),
+    Pair("copy/delete+gc", history, copy_to, gone, whole_or_deleted),
+    Pair("gc/add", draft, gc, adding("x"), both_well),
+    Pair("add/gc", draft, adding("x"), gc, both_well),
+    Pair("create-child/delete+gc", history, child, gone),
+    Pair("gc/undelete", deleted, gc, undelete),
+    Pair("undelete/gc", deleted, undelete, gc),
 ]
 
 
@@ -184,7 +268,7 @@ class Stage:
         scenarios.clear(self.place)
         shutil.copytree(self.template, self.place, symlinks=True)
 
-    def start(self, name: str, request: Request, key: str, rule: Rule | None = None) -> int:
+    def start(self, name: str, calls: Calls, key: str, rule: Rule | None = None) -> int:
         """A worker in a fork; what came of its call goes to a file."""
         pid = os.fork()
         if pid:
@@ -194,7 +278,8 @@ class Stage:
         try:
             with open_session(home=self.home) as session, injected([rule] if rule else []) as seen:
                 try:
-                    session.run(request, key=key)
+                    for number, each in enumerate(calls if isinstance(calls, tuple) else (calls,)):
+                        session.run(each, key=f"{key}{number or ''}")
                     said = "ok"
                 except DatasetError as error:
                     said = type(error).__name__
@@ -260,7 +345,7 @@ def swept(stage: Stage, pair: Pair, stride: int) -> dict[str, Any]:
     return {"tries": len(chosen), "survived": len(chosen) - len(failures), "failures": failures}
 
 
-def zombies(stage: Stage, request: Callable[[Path], Request], stride: int) -> dict[str, Any]:
+def zombies(stage: Stage, request: Callable[[Path], Calls], stride: int) -> dict[str, Any]:
     """A worker stops, its retry under the same key ends, it goes on: it changes nothing."""
     stage.restore()
     os.waitpid(stage.start("dry", request(stage.home), "worker/same"), 0)
@@ -335,6 +420,7 @@ def main() -> None:
                 report[pair.name] = swept(Stage(base, pair.prepare), pair, given.stride)
         for name, prepare, request in (
             ("zombie finalize", uploaded, finalize), ("zombie upload", draft, upload), ("zombie publish", history, publish),
+            ("zombie gc", littered, gc),
         ):  # fmt: skip
             if not given.only or name in given.only:
                 report[name] = zombies(Stage(base, prepare), request, given.stride)
