@@ -71,15 +71,26 @@ class Encoder:
             column_encoding=_ENCODINGS,
             write_statistics=False,
         )
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
 
     def add(self, rows: pa.Table) -> None:
         """Appends rows."""
-        self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
+        self._waiting.append(rows)
+        self._waiting_rows += len(rows)
+        if self._waiting_rows >= _GROUP_ROWS:
+            self._flush()
 
     def finish(self) -> memoryview:
         """The whole file."""
+        self._flush()
         self._writer.close()
         return memoryview(self._sink.getvalue()).cast("B")
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=_GROUP_ROWS)
+            self._waiting, self._waiting_rows = [], 0
 
 
 class Pending:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,6 +61,16 @@ class Batch:
         self.inode.extend([status.st_ino for status in stats])
         self.mtime_ns.extend(_in_64_bits([status.st_mtime_ns for status in stats]))
         self.ctime_ns.extend(_in_64_bits([status.st_ctime_ns for status in stats]))
+
+    def join(self, other: Batch) -> None:
+        """Appends the files of another batch."""
+        for name in self.__slots__:
+            getattr(self, name).extend(getattr(other, name))
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Some of the rows, as a batch of their own."""
+        columns = (getattr(self, name) for name in self.__slots__)
+        return Batch(*([column[row] for row in rows] for column in columns))
 
     def cut(self, rows: int) -> Batch:
         """Takes the first rows out, as a batch of their own."""

@@ -120,12 +120,11 @@ class PackReader:
                 f"pack {key!r} has {decoder.group_count()} row groups, the index refers to {missing}",
                 hint=HINT_DAMAGED,
             )
-        spans = [decoder.group_span(group) for group in self._groups[key]]
-        size = sum(end - start for start, end in spans)
-        if size < len(data) // 2:
+        size = len(data)
+        if len(self._groups[key]) < decoder.group_count() // 2:  # to look at every group would take long
+            spans = [decoder.group_span(group) for group in self._groups[key]]
+            size = sum(end - start for start, end in spans)
             decoder = PackDecoder(pa.PythonFile(_SparseFile(data, spans), mode="r"), key, footer=decoder.footer)
-        else:
-            size = len(data)
         self._open[key] = (decoder, size)
         while len(self._open) > 1 and sum(kept for _, kept in self._open.values()) > self._cache_bytes:
             self._open.popitem(last=False)

@@ -6,6 +6,8 @@ laid over what that one left.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,21 +17,32 @@ import pyarrow.compute as pc
 
 from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content
-from dataset_tasks.filesystem import Buffer
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.failpoints import failpoint
-from dataset_tasks.manifest import Built, Index, Manifest, PathRange, apply, merge
-from dataset_tasks.manifest.columns import NO_HASH, binaries, digests, entries, flat, int64s
+from dataset_tasks.filesystem import Buffer
+from dataset_tasks.manifest import (
+    CONTENT_COLUMNS,
+    Built,
+    Index,
+    Manifest,
+    PathRange,
+    Segment,
+    apply,
+    merge,
+    segment_digest,
+)
+from dataset_tasks.manifest.columns import NO_HASH, binaries, constant, digests, entries, flat, int8s, int64s
+from dataset_tasks.manifest.reading import cut
 from dataset_tasks.model import JsonValue, ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context, require_draft
 from dataset_tasks.ops.requests import Request, Result
 from dataset_tasks.ops.turns import Turns
 from dataset_tasks.pending import Encoder, overlay, table
-from dataset_tasks.stash import Stash
 from dataset_tasks.scan import Batch
+from dataset_tasks.stash import Stash
 
-_DELTA_SCHEMA = pa.schema([("path", pa.binary()), ("size", pa.int64()), ("hash", pa.binary(32))])
+_DELTA_COLUMNS = ["path", "size", "hash"]
 #: In the origin of a draft: its content before a transform, to go back to when that runs again.
 BEFORE = "before_transform"
 
@@ -74,52 +87,89 @@ def entries_of(part: pa.Table, owner: str) -> pa.Table:
 class Comparer:
     """Compares scanned files with a manifest as they come and collects the edit that makes them equal.
 
-    With `within`, what the manifest has in that range and the scan does not bring is removed.
+    A segment whose digest is that of the files scanned in its place is not read. With `within`, what the manifest has in
+    that range and the scan does not bring is removed.
     """
 
     def __init__(self, base: Manifest, within: PathRange | None = None) -> None:
         self.edit = Edit()
         self._base = base
-        self._within = within
-        self._seen_to = within.start if within is not None else b""
+        self._removes = within is not None
+        self._within = within or PathRange()
+        self._segments = deque(base.index.overlapping(self._within))
+        self._waiting = Batch()
 
     def add(self, batch: Batch) -> None:
         """Takes the next files, which come after all before."""
-        end = batch.path[-1] + b"\0"
-        start = self._seen_to if self._within is not None else batch.path[0]
-        base = self._base.to_table(("path", "size", "hash"), within=PathRange(start, end))
-        self._seen_to = end
         self.edit.files += len(batch)
         self.edit.bytes += sum(batch.size)
-        new = pa.Table.from_arrays(
-            [binaries(batch.path), int64s(batch.size), digests(batch.hash)], schema=_DELTA_SCHEMA
-        )
-        paths = flat(new["path"])
-        at = pc.index_in(paths, value_set=flat(base["path"]))
-        same = pc.equal(flat(base["hash"]).take(at), flat(new["hash"]))
-        changed = pc.or_kleene(pc.is_null(at), pc.invert(same))
-        upserts = new.filter(changed)
-        if len(upserts):
-            self.edit.upserts.append(upserts)
-            self.edit.pending = self.edit.pending or Encoder()
-            self.edit.pending.add(table(batch).filter(changed))
-            self.edit.added += at.null_count
-            self.edit.modified += len(upserts) - at.null_count
-        if self._within is not None and len(base):
-            gone = pc.invert(pc.is_in(flat(base["path"]), value_set=paths))
-            self._remove(base.filter(gone)["path"].to_pylist())
+        self._waiting.join(batch)
+        self._compare(self._waiting.path[-1])
 
     def finish(self) -> Edit:
         """The whole edit, once everything was taken."""
-        if self._within is not None:
-            rest = PathRange(self._seen_to, self._within.end)
-            for left in self._base.batches(("path",), within=rest):
-                self._remove(left["path"].to_pylist())
+        self._compare(None)
         return self.edit
 
-    def _remove(self, paths: Sequence[bytes]) -> None:
-        self.edit.removals.extend(paths)
-        self.edit.removed += len(paths)
+    def _compare(self, until: bytes | None) -> None:
+        """Compares segment by segment, as far as the scan has come (None: to the end)."""
+        batch, done = self._waiting, 0
+        paths, new = batch.path, _scanned(batch)
+        while self._segments and (until is None or self._segments[0].last <= until):
+            segment = self._segments.popleft()
+            start = bisect_left(paths, segment.first, done)
+            stop = bisect_right(paths, segment.last, start)
+            self._all_new(batch, new, done, start)
+            self._in_segment(segment, batch, new, start, stop)
+            done = stop
+        rest = bisect_left(paths, self._segments[0].first, done) if self._segments else len(paths)
+        self._all_new(batch, new, done, rest)
+        batch.cut(rest)
+
+    def _all_new(self, batch: Batch, new: pa.Table, start: int, stop: int) -> None:
+        if start < stop:
+            self._put(batch, new, range(start, stop), added=stop - start)
+
+    def _in_segment(self, segment: Segment, batch: Batch, new: pa.Table, start: int, stop: int) -> None:
+        """Compares the files that stand where a segment does."""
+        if start == stop and not self._removes:
+            return
+        here = new.slice(start, stop - start)
+        if stop - start == segment.count and segment_digest(here) == segment.digest:
+            return
+        base = cut(self._base.read(segment, ("path", "size", "hash")), self._within)
+        paths, known = flat(here["path"]), flat(base["path"])
+        at = pc.index_in(paths, value_set=known)
+        same = pc.equal(flat(base["hash"]).take(at), flat(here["hash"]))
+        changed = pc.or_kleene(pc.is_null(at), pc.invert(same))
+        rows = [start + row for row in pc.indices_nonzero(changed).to_pylist()]
+        if rows:
+            self._put(batch, new, rows, added=at.null_count)
+        if self._removes and len(base):
+            gone = base.filter(pc.invert(pc.is_in(known, value_set=paths)))["path"].to_pylist()
+            self.edit.removals.extend(gone)
+            self.edit.removed += len(gone)
+
+    def _put(self, batch: Batch, new: pa.Table, rows: Sequence[int], *, added: int) -> None:
+        self.edit.upserts.append(new.select(_DELTA_COLUMNS).take(int64s(rows)))
+        self.edit.pending = self.edit.pending or Encoder()
+        self.edit.pending.add(table(batch if len(rows) == len(batch) else batch.take(rows)))
+        self.edit.added += added
+        self.edit.modified += len(rows) - added
+
+
+def _scanned(batch: Batch) -> pa.Table:
+    """The content columns of scanned files, which are no links."""
+    count = len(batch)
+    columns = [
+        binaries(batch.path),
+        int8s(bytes(count)),
+        int64s(batch.size),
+        digests(b"".join(batch.hash)),
+        constant(None, count),
+        constant(None, count),
+    ]
+    return pa.Table.from_arrays(columns, names=list(CONTENT_COLUMNS))
 
 
 def commit_edit(
@@ -185,7 +235,7 @@ def commit(
     """Stores what `change` makes of the head and moves the draft to it; made again when another writer was faster.
 
     Raises:
-        ConflictError: Other writers were faster, again and again.
+        ConflictError: Other writers were faster, again and again; or what it refers to was given up meanwhile.
         StateError: The version is no draft any more.
     """
     session = context.session

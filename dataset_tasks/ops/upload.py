@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -34,6 +34,7 @@ _MIB = 1 << 20
 DEFAULT_CHUNK = 128 * _MIB
 MOST_MEMBERS = 25_000
 _SHOWN = 20
+_FEW = 50_000
 _TRIES = 2
 _THREADS_PAY = 128 << 10
 _LOOKED_AT = ("path", "kind", "size", "hash", "chunk", "link")
@@ -99,6 +100,7 @@ class _Upload:
         self._request = request
         self._version = version
         self._store_id = context.session.store_id(request.store) if request.store else version.store_id
+        self._few: list[pa.Table] | None = None
         self._chunk_bytes = int((request.chunk_size or 0) * _MIB) or DEFAULT_CHUNK
 
     def run(self) -> UploadResult:
@@ -123,7 +125,7 @@ class _Upload:
         tally = _Tally()
         manifest = self._context.session.manifest(self._version)
         self._resume(manifest, tally)
-        size = pending_bytes(manifest)
+        size = self._pending_bytes(manifest)
         workers = self._request.max_workers or self._suitable_workers(size)
         with self._context.progress.task(
             f"{self._version.dataset}: upload", files=self._version.pending, bytes=size
@@ -139,7 +141,7 @@ class _Upload:
         """The pending files in path order, cut into what one chunk takes."""
         pending = self._read_pending()
         job = Job()
-        for batch in pending_batches(manifest):
+        for batch in self._waiting(manifest):
             todo = _without(batch, done.placed)
             sources = pending.sources(flat(todo["path"]))
             for row in zip(
@@ -152,6 +154,19 @@ class _Upload:
         if job.paths:
             job.is_last = True
             yield job
+
+    def _pending_bytes(self, manifest: Manifest) -> int:
+        if self._version.pending == self._version.files:
+            return self._version.bytes
+        return sum(sum(batch["size"].to_pylist()) for batch in self._waiting(manifest))
+
+    def _waiting(self, manifest: Manifest) -> Iterable[pa.Table]:
+        """The pending entries of the draft; where they are few, they are read once."""
+        if self._version.pending > _FEW:
+            return pending_batches(manifest)
+        if self._few is None:
+            self._few = list(pending_batches(manifest))
+        return self._few
 
     def _read_pending(self) -> Pending:
         ref = self._version.pending_object
@@ -200,7 +215,7 @@ class _Upload:
         before = StoredBefore(self._context, self._version, self._store_id)
         if before.is_empty:
             return
-        for batch in pending_batches(manifest):
+        for batch in self._waiting(manifest):
             found = before.find(_without(batch, tally.placed))
             if found is not None:
                 tally.placed.add(found)
@@ -252,16 +267,6 @@ def pending_batches(manifest: Manifest, within: PathRange = EVERYTHING) -> Itera
             table = cut(manifest.read(segment, _LOOKED_AT), within)
             waits = pc.and_(pc.is_null(table["chunk"]), pc.is_null(table["link"]))
             yield table.filter(waits).select(["path", "size", "hash"])
-
-
-def pending_bytes(manifest: Manifest) -> int:
-    """Sum of the sizes of the pending entries; segments of which all or none are pending are not read."""
-    mixed = [each for each in manifest.index.segments if 0 < each.pending < each.count]
-    size = sum(each.bytes for each in manifest.index.segments if each.pending == each.count)
-    for segment in mixed:
-        for batch in pending_batches(manifest, PathRange(segment.first, segment.last + b"\0")):
-            size += sum(batch["size"].to_pylist())
-    return size
 
 
 def _without(batch: pa.Table, placed: Placed) -> pa.Table:
