@@ -27,6 +27,7 @@ from dataset_tasks.ops.requests import (
     AddExternal,
     AddFiles,
     AnyRequest,
+    Approve,
     Build,
     Check,
     Create,
@@ -240,7 +241,7 @@ def _outlets(request: AnyRequest, dataset: PlannedDataset) -> list[Asset]:
             return [dataset_asset(f"{dataset.project}/{dataset.name}")]
         case Create() | AddFiles() | AddExternal() | SyncFolder() | RemoveFiles() | Transform() | Check():
             return []
-        case Upload() | Finalize() | Build() | Squash() | Verify() | GetCopy() | Delete():
+        case Upload() | Finalize() | Build() | Approve() | Squash() | Verify() | GetCopy() | Delete():
             return []
         case _:
             assert_never(request)

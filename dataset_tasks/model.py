@@ -179,6 +179,44 @@ class Report:
     created: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A question whether a version may be published, and its answer.
+
+    `state` is `open`, `approved`, `rejected` or `expired`: nobody answered by the `deadline` (UTC), so that `otherwise`
+    is the answer. `by` names who is asked, nobody in particular when empty; `who` answered, with a `note`.
+    """
+
+    sequence: int
+    version_id: str
+    state: Literal["open", "approved", "rejected", "expired"]
+    requested: datetime
+    by: tuple[str, ...] = ()
+    otherwise: Literal["reject", "approve"] = "reject"
+    deadline: datetime | None = None
+    alias: str = ""
+    origin: Mapping[str, JsonValue] = field(default_factory=dict)
+    answered: datetime | None = None
+    who: str = ""
+    note: str = ""
+
+    @property
+    def outcome(self) -> Literal["open", "approved", "rejected"]:
+        """What the question came to: of one that nobody answered in time, `otherwise`."""
+        if self.state == "expired":
+            return "approved" if self.otherwise == "approve" else "rejected"
+        return self.state
+
+    @property
+    def told(self) -> str:
+        """The answer in a few words: `rejected by ana`."""
+        if self.state == "open":
+            return "waits for approval"
+        if self.state == "expired":
+            return f"{self.outcome}: nobody answered by {self.deadline:%Y-%m-%d %H:%M} UTC"
+        return f"{self.state} by {self.who}" if self.who else self.state
+
+
 _HEX_ID = re.compile(r"[0-9a-f]{32}\Z")
 _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 

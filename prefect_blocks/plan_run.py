@@ -18,6 +18,7 @@ from dataset_tasks.ops.requests import (
     AddExternal,
     AddFiles,
     AnyRequest,
+    Approve,
     Build,
     Check,
     Create,
@@ -72,6 +73,8 @@ def task_of(request: AnyRequest) -> DatasetTask[..., Json]:
             return tasks.finalize_dataset
         case Build():
             return tasks.build_dataset
+        case Approve():
+            return tasks.approve_dataset
         case Publish():
             return tasks.publish_dataset
         case Squash():
@@ -188,7 +191,7 @@ class PlanRun:
 
     def _standing(self, step: Step) -> Json | None:
         """The result that found this step's dataset unchanged: there is no draft left to work on."""
-        if isinstance(step.request, Publish):
+        if isinstance(step.request, Approve | Publish):
             return None
         before = [self.results[one] for one in self.datasets[step.dataset].steps if one in self.results]
         return next((result for result in before if result["unchanged"]), None)

@@ -52,7 +52,8 @@ TASK_OF = {
     "create": "create_dataset", "add": "add_files", "external": "add_external_files",
     "sync": "sync_folder", "remove": "remove_files",
     "transform": "transform_dataset", "check": "check_dataset", "upload": "upload_dataset",
-    "finalize": "finalize_dataset", "build": "build_dataset", "publish": "publish_dataset", "squash": "squash_datasets",
+    "finalize": "finalize_dataset", "build": "build_dataset", "approve": "approve_dataset",
+    "publish": "publish_dataset", "squash": "squash_datasets",
     "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
     "undelete": "undelete_dataset", "gc": "collect_garbage",
 }  # fmt: skip

@@ -11,6 +11,7 @@ from airflow_provider.operators.draft import (
 )
 from airflow_provider.operators.upkeep import DatasetGcOperator, DatasetUndeleteOperator
 from airflow_provider.operators.version import (
+    DatasetApproveOperator,
     DatasetBuildOperator,
     DatasetDeleteOperator,
     DatasetFinalizeOperator,
@@ -23,6 +24,7 @@ from airflow_provider.operators.version import (
 
 __all__ = [
     "DatasetAddOperator",
+    "DatasetApproveOperator",
     "DatasetBuildOperator",
     "DatasetCheckOperator",
     "DatasetCreateOperator",

@@ -28,6 +28,7 @@ class DatasetCreateOperator(DatasetOperator):
         partition: Which slice of the dataset this is.
         skip_unchanged: Let transform, upload and finalize drop the draft when it equals the last good version.
         recipe: Digest of everything else that shapes the content; part of what `skip_unchanged` compares.
+        hold: What the final version waits for before any look-up by name finds it: `verify`, `approve`.
         kwargs: See `DatasetOperator`.
 
     >>> from airflow.sdk import DAG
@@ -56,6 +57,7 @@ class DatasetCreateOperator(DatasetOperator):
         partition: str | None = None,
         skip_unchanged: bool = False,
         recipe: str = "",
+        hold: Sequence[str] = (),
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -72,6 +74,7 @@ class DatasetCreateOperator(DatasetOperator):
         self.partition = partition
         self.skip_unchanged = skip_unchanged
         self.recipe = recipe
+        self.hold = hold
 
 
 class DatasetAddOperator(DatasetOperator):

@@ -12,10 +12,10 @@ from airflow_provider import assets, running
 from airflow_provider.compat import AirflowFailException
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID, DatasetHook
 from airflow_provider.operators.base import StoppableOperator
-from airflow_provider.operators.version import differing
+from airflow_provider.operators.version import differing, must_be_approved
 from dataset_tasks.model import Reference
 from dataset_tasks.ops.references import reference
-from dataset_tasks.ops.requests import Publish, PublishResult, Request, VerifyResult
+from dataset_tasks.ops.requests import Approve, ApproveResult, Publish, PublishResult, Request, VerifyResult
 from dataset_tasks.ops.wire import request_from_json, to_json
 from dataset_tasks.spec.plan import Plan, Scope, Step, bind, lookup, placeholders_of
 from dataset_tasks.spec.windows import Window, window_at
@@ -91,6 +91,8 @@ class DatasetStepOperator(StoppableOperator):
             result = running.perform(session, request, context, facts=facts)
             if isinstance(result, VerifyResult) and result.bad:
                 raise differing(result)
+            if isinstance(result, ApproveResult):
+                must_be_approved(result)
         if isinstance(result, PublishResult):
             assets.record_publish(result, self.outlets, context)
         payload = running.small(result)
@@ -101,11 +103,11 @@ class DatasetStepOperator(StoppableOperator):
     def _before(self) -> str | None:
         """The step whose "unchanged" ends this one too, as there is no draft any more.
 
-        A publish has none: it looks at the version that stands.
+        Approve and publish have none: they look at the version that stands.
         """
         steps = next(dataset.steps for dataset in self.plan.datasets if dataset.key == self.step.dataset)
         place = steps.index(self.step.id)
-        return None if place == 0 or isinstance(self.step.request, Publish) else steps[place - 1]
+        return None if place == 0 or isinstance(self.step.request, Approve | Publish) else steps[place - 1]
 
     def _left_by(self, step: str, context: Context) -> Mapping[str, JsonValue]:
         """The result that another step left in XCom."""

@@ -1,4 +1,4 @@
-"""Operators from a draft to a version and on: upload, finalize, build, publish, squash, verify, get, delete."""
+"""Operators from a draft to a version and on: upload, finalize, build, approve, publish, squash, verify, get, delete."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider import assets
 from airflow_provider.operators.base import DatasetOperator
-from dataset_tasks.errors import IntegrityError
+from dataset_tasks.errors import IntegrityError, StateError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Ref
 from dataset_tasks.ops.requests import (
+    Approve,
+    ApproveResult,
     Build,
     Compression,
     Delete,
@@ -104,6 +106,58 @@ class DatasetBuildOperator(DatasetOperator):
         self.stages = stages
 
 
+class DatasetApproveOperator(DatasetOperator):
+    """Asks whether a version may be published, and fails as long as nobody said yes.
+
+    Args:
+        ref: The version.
+        by: User names of those who are asked.
+        timeout: Seconds after which `otherwise` is the answer.
+        otherwise: The answer when nobody gave one in time.
+        alias: The name that publishing will move; shown to whoever answers.
+        kwargs: See `DatasetOperator`.
+    """
+
+    operation = Approve
+
+    def __init__(
+        self,
+        *,
+        ref: Ref,
+        by: Sequence[str] | str = (),
+        timeout: float | None = None,
+        otherwise: Literal["reject", "approve"] = "reject",
+        alias: str | None = None,
+        **kwargs: Any,  # Any: BaseOperator's own arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+        self.by = by
+        self.timeout = timeout
+        self.otherwise = otherwise
+        self.alias = alias
+
+    def finish(self, result: Result, context: Context) -> None:
+        """Fails the task without a yes."""
+        assert isinstance(result, ApproveResult)
+        must_be_approved(result)
+
+
+def must_be_approved(result: ApproveResult) -> None:
+    """Raises unless somebody approved the version.
+
+    Raises:
+        StateError: Nobody answered yet, or the answer was no.
+    """
+    if result.state != "approved":
+        label = f"{result.project}/{result.name}@{result.version}"
+        raise StateError(
+            f"{label} {result.why}",
+            kind="waits" if result.state == "open" else "rejected",
+            hint=f"Answer with `dataset-tasks approve {label}`, then clear this task.",
+        )
+
+
 class DatasetPublishOperator(DatasetOperator):
     """Publishes a final version, points an alias at it, and emits the dataset's asset event.
 
@@ -147,6 +201,7 @@ class DatasetSquashOperator(DatasetOperator):
         description: What it is.
         metadata: JSON kept with it.
         skip_unchanged: Make none when the last good version has the same content.
+        hold: What it waits for before any look-up by name finds it: `verify`, `approve`.
         kwargs: See `DatasetOperator`.
     """
 
@@ -164,6 +219,7 @@ class DatasetSquashOperator(DatasetOperator):
         description: str = "",
         metadata: Mapping[str, JsonValue] | None = None,
         skip_unchanged: bool = False,
+        hold: Sequence[str] = (),
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -175,6 +231,7 @@ class DatasetSquashOperator(DatasetOperator):
         self.description = description
         self.metadata = metadata
         self.skip_unchanged = skip_unchanged
+        self.hold = hold
 
 
 class DatasetVerifyOperator(DatasetOperator):

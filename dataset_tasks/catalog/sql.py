@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks import versioning
 from dataset_tasks.catalog import tables as t
+from dataset_tasks.catalog.approvals import Approvals
 from dataset_tasks.catalog.collect import Collecting
 from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.labels import Labels
@@ -36,7 +37,7 @@ from dataset_tasks.model import JsonValue, State, Version
 _log = logging.getLogger(__name__)
 
 
-class Catalog(Collecting, Labels):
+class Catalog(Collecting, Labels, Approvals):
     """One catalog. Safe to share between threads."""
 
     @classmethod
@@ -223,8 +224,11 @@ class Catalog(Collecting, Labels):
         fingerprint: str = "",
         new_bytes: int = 0,
         origin: Mapping[str, JsonValue] | None = None,
+        quarantined: str = "",
     ) -> Version:
         """Makes a draft final and writes its event; `origin` replaces what is known of where it came from.
+
+        With `quarantined`, a mark of `dataset_tasks.holding`, no look-up by name finds the version yet.
 
         Raises:
             ConflictError: Another writer moved the draft.
@@ -241,9 +245,12 @@ class Catalog(Collecting, Labels):
             }
             values |= {"fingerprint": fingerprint} if fingerprint else {}
             values |= {"origin": dump(dict(origin))} if origin is not None else {}
-            self._move(connection, version, State.IN_PROGRESS, values)
-            now = self._one(connection, version.id)
+            values |= {"quarantined": quarantined} if quarantined else {}
+            now = self._move(connection, version, State.IN_PROGRESS, values)
             insert_event(connection, sequence, "finalized", now, self._now(), snapshot(now))
+            if quarantined:
+                mark = {"quarantined": quarantined}
+                insert_event(connection, advance(connection), "changed", now, self._now(), mark)
             return version.id
 
         return self._write(work, record)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from dataset_tasks import holding
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, moment, size
 from dataset_tasks.model import JsonValue, Report, Version
@@ -80,6 +81,8 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def state_text(version: Version) -> Text:
     """The state in its colour; a quarantined version says so."""
+    if holding.reasons(version.quarantined):
+        return Text(f"{version.state}, {version.quarantined}", style="cyan")
     if version.quarantined:
         return Text(f"{version.state}, quarantined", style="bold red")
     return Text(str(version.state), style=_STATE_STYLES[version.state])
@@ -230,9 +233,22 @@ def history(
     return lines
 
 
+def _answered(row: Mapping[str, JsonValue]) -> str:
+    if row.get("state") == "open":
+        return "approval asked"
+    who = (
+        f" by {row['who']}" if row.get("who") else ": nobody answered in time" if row.get("state") == "expired" else ""
+    )
+    return f"{row.get('state')}{who}" + (f" ({row['note']})" if row.get("note") else "")
+
+
 def _event(event: Event) -> str:
     if event.kind == "alias":
         return shown(f"alias {event.payload.get('alias')} points here")
+    if event.kind == "approval":
+        return shown(_answered(event.payload))
+    if list(event.payload) == ["quarantined"]:
+        return shown(f"held back: {event.payload['quarantined']}" if event.payload["quarantined"] else "let go")
     if event.kind == "changed":
         return shown("changed: " + ", ".join(f"{key} {value}" for key, value in event.payload.items()))
     return shown(event.kind)

@@ -28,8 +28,24 @@ from dataset_tasks.spec.run import run_plan
 if TYPE_CHECKING:
     from dataset_tasks.session import Session
 
-_STYLES = {Status.MADE: "green", Status.UNCHANGED: "dim", Status.FAILED: "bold red", Status.SKIPPED: "yellow"}
-_MARKS = {Status.MADE: "+", Status.UNCHANGED: "=", Status.FAILED: "!", Status.SKIPPED: "-"}
+_STYLES = {
+    Status.MADE: "green",
+    Status.UNCHANGED: "dim",
+    Status.WAITS: "cyan",
+    Status.REJECTED: "bold red",
+    Status.FAILED: "bold red",
+    Status.SKIPPED: "yellow",
+}
+_MARKS = {
+    Status.MADE: "+",
+    Status.UNCHANGED: "=",
+    Status.WAITS: "?",
+    Status.REJECTED: "x",
+    Status.FAILED: "!",
+    Status.SKIPPED: "-",
+}
+#: What the status of a dataset is, of those its steps have: the first of these.
+_TELLING = (Status.FAILED, Status.REJECTED, Status.WAITS, Status.SKIPPED)
 #: Columns of a terminal that has room for reasons.
 _WIDE = 100
 
@@ -71,6 +87,8 @@ def run_spec(cli: Cli, plan: Plan, wanted: Wanted) -> Exit:
             cli.out.failure("interrupted", "Nothing is left half done: run the same command again to go on.")
             return Exit.INTERRUPTED
         _show(cli, session, plan, report)
+        if report.waits:
+            return Exit.WAITS
         if not report.ok:
             return Exit.FAILED
         return Exit.DONE if report.changed else Exit.NOTHING_TO_DO
@@ -156,7 +174,8 @@ def _outcome(planned: PlannedDataset, steps: dict[str, StepOutcome], session: Se
     making = steps.get(planned.version_step)
     publishing = steps.get(planned.publish_step or "")
     by_status = {outcome.status: outcome for outcome in reversed(steps.values())}
-    telling = by_status.get(Status.FAILED) or by_status.get(Status.SKIPPED) or making or next(iter(steps.values()))
+    held_up = next((by_status[status] for status in _TELLING if status in by_status), None)
+    telling = held_up or making or next(iter(steps.values()))
     result = making.result if making is not None else None
     return DatasetOutcome(
         planned=planned,
@@ -178,6 +197,13 @@ def _show(cli: Cli, session: Session, plan: Plan, report: RunReport) -> None:
         cli.out.line()
         cli.out.show(_tree(plan, session, report, found))
         cli.out.show(_table(found, wide=cli.out.console.width >= _WIDE))
+    for refused in report.with_status(Status.REJECTED):
+        if refused.result is not None:
+            label = f"{refused.result.project}/{refused.result.name}@{refused.result.version}"
+            cli.out.failure(
+                f"{refused.dataset} {refused.result.version} {refused.why}",
+                f"Mend what it is made from, or ask again with `dataset-tasks approve {label} --reopen`.",
+            )
     for failed in report.with_status(Status.FAILED):
         assert failed.error is not None
         tell(cli.out, failed.error, debug=cli.debug, where=failed.step)
@@ -189,6 +215,13 @@ def _show(cli: Cli, session: Session, plan: Plan, report: RunReport) -> None:
     for each in found:
         if each.planned.publish_step is not None and each.version is not None and each.version.published:
             cli.out.line(_published(session, each.version))
+    for asked in report.with_status(Status.WAITS):
+        if asked.result is not None:
+            label = shown(f"{asked.result.project}/{asked.result.name}@{asked.result.version}")
+            cli.out.line(
+                f"{label} waits for approval: answer with `dataset-tasks approve {label}` or `dataset-tasks reject {label}`, "
+                "then run again"
+            )
     cli.out.line(_summary(found, report))
 
 
@@ -271,6 +304,8 @@ def _summary(found: Sequence[DatasetOutcome], report: RunReport) -> str:
     for word, number in (
         ("published", sum(each.published for each in found)),
         ("unchanged", sum(each.status is Status.UNCHANGED for each in found)),
+        ("waiting", sum(each.status is Status.WAITS for each in found)),
+        ("rejected", sum(each.status is Status.REJECTED for each in found)),
         ("failed", sum(each.status is Status.FAILED for each in found)),
         ("skipped", sum(each.status is Status.SKIPPED for each in found)),
     ):

@@ -9,6 +9,7 @@ from dataset_tasks.errors import InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import EMPTY
 from dataset_tasks.model import Input, Version
+from dataset_tasks.ops import unchanged
 from dataset_tasks.ops.content import merged
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Create, CreateResult
@@ -56,7 +57,7 @@ def run(context: Context, request: Create) -> CreateResult:
             tags=request.tags,
             description=request.description,
             metadata=request.metadata,
-            origin=context.origin,
+            origin={**context.origin, **({unchanged.HOLD: list(request.hold)} if request.hold else {})},
             recipe=request.recipe,
             skip_unchanged=request.skip_unchanged,
             window=context.window,

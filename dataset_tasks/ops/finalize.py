@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataset_tasks import holding
 from dataset_tasks.catalog.writes import Record
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.failpoints import failpoint
@@ -77,8 +78,9 @@ def commit(context: Context, version: Version, record: Record, fingerprint: str)
     failpoint("finalize.before_commit")
     origin = {name: value for name, value in version.origin.items() if name != BEFORE}
     final = context.session.catalog.finalize(
-        version, record, fingerprint=fingerprint, new_bytes=new_bytes, origin=origin
-    )
+        version, record, fingerprint=fingerprint, new_bytes=new_bytes, origin=origin,
+        quarantined=holding.mark(unchanged.holds(version)),
+    )  # fmt: skip
     failpoint("finalize.after_commit")
     return final
 

@@ -54,6 +54,7 @@ class Create(Request):
 
     `skip_unchanged` lets upload and finalize drop the draft when it equals the last good version; `recipe` is the
     digest of everything in the dataset's definition that shapes its content. `store` is a URL, default the session's.
+    `hold` says what the final version waits for (`verify`, `approve`) before any look-up by name finds it.
     """
 
     verb: ClassVar[str] = "create"
@@ -71,6 +72,7 @@ class Create(Request):
     partition: str | None = None
     skip_unchanged: bool = False
     recipe: str = ""
+    hold: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +324,37 @@ class BuildResult(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approve(Request):
+    """Asks whether a final version may be published; asked again, it looks whether there is an answer.
+
+    There is one open question a version. `by` names who is asked; after `timeout` (seconds) without an answer,
+    `otherwise` is the answer. `alias` is shown to whoever answers: the name that publishing will move.
+    """
+
+    verb: ClassVar[str] = "approve"
+    ref: str
+    by: tuple[str, ...] = ()
+    timeout: float | None = None
+    otherwise: Literal["reject", "approve"] = "reject"
+    alias: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveResult(Result):
+    """The question as it stands: `who` answered, with what `note`; `deadline` and `asked` in ISO 8601, UTC.
+
+    `unchanged` when the version is published already, and there is nothing to ask.
+    """
+
+    state: Literal["open", "approved", "rejected"] = "open"
+    who: str = ""
+    note: str = ""
+    asked: str | None = None
+    deadline: str | None = None
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish(Request):
     """Publishes a final version and points an alias at it."""
 
@@ -344,7 +377,7 @@ class PublishResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Squash(Request):
-    """Makes one standalone version from the content (one) or the changes (several) of versions."""
+    """Makes one standalone version from the content (one) or the changes (several) of versions. `hold`: as `Create`."""
 
     verb: ClassVar[str] = "squash"
     once: ClassVar[bool] = True
@@ -356,6 +389,7 @@ class Squash(Request):
     description: str = ""
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     skip_unchanged: bool = False
+    hold: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -503,6 +537,7 @@ AnyRequest: TypeAlias = (
     | Upload
     | Finalize
     | Build
+    | Approve
     | Publish
     | Squash
     | Verify
@@ -525,6 +560,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
             (Upload, UploadResult),
             (Finalize, FinalizeResult),
             (Build, BuildResult),
+            (Approve, ApproveResult),
             (Publish, PublishResult),
             (Squash, SquashResult),
             (Verify, VerifyResult),

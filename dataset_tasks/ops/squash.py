@@ -41,9 +41,9 @@ def run(context: Context, request: Squash) -> SquashResult:
     project = request.project or versions[0].project
     fingerprint = unchanged.fingerprint({"squash": [version.id for version in versions]})
     if request.skip_unchanged:
-        last = context.session.catalog.previous(project, request.name)
-        if last is not None and last.fingerprint == fingerprint:
-            return _result(last, is_unchanged=True)
+        for last in unchanged.candidates(context.session, project, request.name, None, request.hold):
+            if last.fingerprint == fingerprint:
+                return _result(last, is_unchanged=True)
     draft = _draft(context, request, versions, project)
     try:
         return _fill(context, request, versions, draft, fingerprint)
@@ -96,7 +96,11 @@ def _draft(context: Context, request: Squash, versions: Sequence[Version], proje
             tags=request.tags,
             description=request.description,
             metadata=request.metadata,
-            origin={**context.origin, "squash": [version.id for version in versions]},
+            origin={
+                **context.origin,
+                "squash": [version.id for version in versions],
+                **({unchanged.HOLD: list(request.hold)} if request.hold else {}),
+            },
             recipe=hashlib.sha256(dump(sorted(listed)).encode()).hexdigest(),
             skip_unchanged=request.skip_unchanged,
             window=context.window,

@@ -99,8 +99,10 @@ def _before(context: Context, request: Transform, version: Version) -> Version:
 def _made_already(context: Context, request: Transform, version: Version, fingerprint: str) -> Version | None:
     if not version.skip_unchanged or request.always or not unchanged.reads_something(version):
         return None
-    last = context.session.catalog.previous(version.project, version.name, version.partition)
-    return last if last is not None and last.fingerprint == fingerprint else None
+    known = unchanged.candidates(
+        context.session, version.project, version.name, version.partition, unchanged.holds(version)
+    )
+    return next((each for each in known if each.fingerprint == fingerprint), None)
 
 
 def code_digest(context: Context, request: Transform) -> str:

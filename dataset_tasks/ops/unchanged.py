@@ -8,9 +8,10 @@ that one is another each time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypedDict, cast
 
+from dataset_tasks import holding
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import Version
@@ -22,6 +23,8 @@ from dataset_tasks.session import Session
 #: In the origin of a version that a transform made: the digest of its code, and of the content it was given.
 CODE = "code"
 STAGED = "staged"
+#: In the origin of a version: what it waits for once it is final; see `dataset_tasks.holding`.
+HOLD = "hold"
 
 
 class Parts(TypedDict):
@@ -65,12 +68,31 @@ def same_as(standing: Version) -> str:
     return f"same content, and made from the same, as version {standing.version}"
 
 
+def holds(version: Version) -> tuple[str, ...]:
+    """What a version waits for once it is final."""
+    held = version.origin.get(HOLD)
+    return tuple(map(str, held)) if isinstance(held, Sequence) else ()
+
+
+def candidates(
+    session: Session, project: str, name: str, partition: str | None, hold: Collection[str]
+) -> Iterator[Version]:
+    """The versions that a new one may turn out to repeat.
+
+    The last good one; and before it, where publishing needs an answer, the one that was proposed last, so that the same
+    content is not asked about twice. That one is not good: it stands for its own question only, no consumer gets it.
+    """
+    proposed = session.catalog.proposed(project, name, partition) if holding.APPROVE in hold else None
+    last = session.catalog.previous(project, name, partition)
+    return (version for version in (proposed, last) if version is not None)
+
+
 def standing_version(session: Session, draft: Version) -> Version | None:
-    """The last good version, when the draft has its fingerprint and its content."""
-    last = session.catalog.previous(draft.project, draft.name, draft.partition)
-    if last is None or fingerprint_of(draft) != last.fingerprint or draft.content_hash != last.content_hash:
-        return None
-    return last
+    """The last good version, or the one proposed last, when the draft has its fingerprint and its content."""
+    for version in candidates(session, draft.project, draft.name, draft.partition, holds(draft)):
+        if fingerprint_of(draft) == version.fingerprint and draft.content_hash == version.content_hash:
+            return version
+    return None
 
 
 def settle(context: Context, request: Request, draft: Version) -> Version | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset_tasks import external
+from dataset_tasks import external, holding
 from dataset_tasks.copies import examine
 from dataset_tasks.errors import DatasetError, InvalidArgumentError, ObjectMissingError, SourceError, TargetError
+from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import FILE, LINK, Manifest, PathRange
 from dataset_tasks.manifest.columns import binaries, digests, flat, int8s
 from dataset_tasks.model import ObjectRef, Version
@@ -50,16 +51,25 @@ def run(context: Context, request: Verify) -> VerifyResult:
         else:
             bad = set(examine(manifest.batches(), context.session.chunk_opener(manifest), task=task))
         bad |= set(_broken_links(context, manifest))
-    if bad and request.quarantine and request.path is None and not version.quarantined:
-        _quarantine(context, request, version, len(bad))
+    if request.quarantine and request.path is None:
+        _settle(context, request, version, len(bad))
     return VerifyResult(
         **about(version), bad=tuple(sorted(map(to_text, bad))), files=version.files, bytes=version.bytes
     )
 
 
-def _quarantine(context: Context, request: Verify, version: Version, count: int) -> None:
+def _settle(context: Context, request: Verify, version: Version, bad: int) -> None:
+    """Keeps a bad version out of look-ups, and lets one in that was waiting for this."""
+    waits = holding.reasons(version.quarantined)
+    if version.quarantined and not waits:
+        return
+    mark = f"verify failed: {bad} files differ" if bad else holding.without(version.quarantined, holding.VERIFY)
+    if mark == version.quarantined:
+        return
+    failpoint("verify.before_mark")
     record = context.part("quarantine").record(request, lambda now: VerifyResult(**about(now)))
-    context.session.catalog.change(version, record, quarantined=f"verify failed: {count} files differ")
+    context.session.catalog.change(version, record, quarantined=mark)
+    failpoint("verify.after_mark")
     context.session.flush_journal()
 
 

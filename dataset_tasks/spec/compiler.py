@@ -10,6 +10,7 @@ from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops.requests import (
     AddExternal,
     AddFiles,
+    Approve,
     Build,
     Check,
     Create,
@@ -96,10 +97,14 @@ def _compile_dataset(
         if definition.granularity == "dataset":
             version_step = f"{key}.build"
             stages = [Stage(id=version_step, request=Build(stages=tuple(stages)))]
-    publish_step = None
+    publish_step = approve_step = None
     if model.publish:
         publish_step = f"{key}.publish"
-        alias = model.publish.alias if isinstance(model.publish, schema.Publish) else None
+        how = model.publish if isinstance(model.publish, schema.Publish) else schema.Publish()
+        alias = how.alias
+        if how.approval:
+            approve_step = f"{key}.approve"
+            stages.append(Stage(id=approve_step, request=_approve(f"step:{version_step}", how)))
         stages.append(Stage(id=publish_step, request=Publish(ref=f"step:{version_step}", alias=alias)))
     steps: list[Step] = []
     for stage in stages:
@@ -122,6 +127,7 @@ def _compile_dataset(
         version_step=version_step,
         last_step=steps[-1].id,
         publish_step=publish_step,
+        approve_step=approve_step,
         parents=parents,
         inputs=tuple(held.ref for held in inputs),
         description=model.description,
@@ -172,6 +178,7 @@ def _squash_stages(definition: Definition, refs: tuple[str, ...]) -> Iterator[St
         description=model.description,
         metadata=model.metadata,
         skip_unchanged=definition.on_unchanged == "skip",
+        hold=_hold(model),
     )
     yield Stage(id=f"{key}.squash", request=request)
     if model.verify is not None:
@@ -194,7 +201,19 @@ def _create(definition: Definition, parents: tuple[str, ...], inputs: tuple[Inpu
         partition=model.partition,
         skip_unchanged=definition.on_unchanged == "skip",
         recipe=recipe(definition),
+        hold=_hold(model),
     )
+
+
+def _hold(model: schema.Dataset) -> tuple[str, ...]:
+    """What a new version waits for before any consumer finds it: verify, where there is one, and approval."""
+    asks = isinstance(model.publish, schema.Publish) and model.publish.approval
+    return (*(("verify",) if model.verify is not None else ()), *(("approve",) if asks else ()))
+
+
+def _approve(ref: str, publish: schema.Publish) -> Approve:
+    how = publish.approval if isinstance(publish.approval, schema.Approval) else schema.Approval()
+    return Approve(ref=ref, by=tuple(how.by or ()), timeout=how.timeout, otherwise=how.otherwise, alias=publish.alias)
 
 
 def _sync(spec: Spec, draft: str, sync: schema.Sync) -> SyncFolder:

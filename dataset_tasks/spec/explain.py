@@ -13,6 +13,7 @@ from dataset_tasks.ops.requests import (
     AddExternal,
     AddFiles,
     AnyRequest,
+    Approve,
     Build,
     Check,
     Create,
@@ -149,6 +150,10 @@ def describe(request: Request) -> str:
             return "finalize"
         case Build():
             return "build: " + ", ".join(describe(stage.request) for stage in known.stages)
+        case Approve():
+            who = f" of {', '.join(known.by)}" if known.by else ""
+            limit = f" within {duration(known.timeout)}, else {known.otherwise}" if known.timeout is not None else ""
+            return f"ask for approval{who}{limit}"
         case Publish():
             return "publish" + (f" as {known.alias}" if known.alias else "")
         case Squash():
@@ -192,7 +197,7 @@ def _caption(node: Node) -> tuple[str, ...]:
     full = f"{node.dataset.project}/{node.dataset.name}"
     lines.append(full)
     if node.dataset.publish_step is not None:
-        lines.append("published")
+        lines.append("published" if node.dataset.approve_step is None else "published when approved")
     return tuple(lines)
 
 
@@ -294,6 +299,7 @@ def _dataset_json(dataset: PlannedDataset) -> dict[str, JsonValue]:
         "steps": list(dataset.steps),
         "version_step": dataset.version_step,
         "last_step": dataset.last_step,
+        "approve_step": dataset.approve_step,
         "publish_step": dataset.publish_step,
         "parents": list(dataset.parents),
         "inputs": list(dataset.inputs),

@@ -20,6 +20,8 @@ class Status(StrEnum):
 
     MADE = "made"
     UNCHANGED = "unchanged"
+    WAITS = "waits"
+    REJECTED = "rejected"
     FAILED = "failed"
     SKIPPED = "skipped"
 
@@ -28,7 +30,8 @@ class Status(StrEnum):
 class StepOutcome:
     """How one step ended, and why; `seconds` over all its tries, waiting between them not included.
 
-    `result` is set when the step was made or is unchanged, `error` (with its traceback) when it failed.
+    `result` is set when the step was made or is unchanged, waits or was rejected; `error` (with its traceback) when it
+    failed. A step below a question that is open waits too, without a result.
     """
 
     step: str
@@ -94,6 +97,12 @@ class RunReport:
         )
 
     @property
+    def waits(self) -> bool:
+        """Whether the run did all it could, and somebody's answer is what is missing."""
+        ended = {outcome.status for outcome in self.outcomes}
+        return not self.interrupted and Status.WAITS in ended and not ended & {Status.FAILED, Status.REJECTED}
+
+    @property
     def changed(self) -> bool:
         """Whether any step made something."""
         return any(outcome.status is Status.MADE for outcome in self.outcomes)
@@ -113,6 +122,7 @@ class RunReport:
             "seconds": round(self.seconds, 3),
             "ok": self.ok,
             "changed": self.changed,
+            "waits": self.waits,
             "interrupted": self.interrupted,
             "params": dict(self.params),
             "taken": dict(self.taken),

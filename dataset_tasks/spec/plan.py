@@ -67,8 +67,9 @@ class PlannedDataset:
     """One dataset of a plan: its key in the spec, where its versions go, its steps in order, what it reads.
 
     `version_step` is the step whose result carries the version id (build, finalize or squash); `last_step` is the
-    one that what is below waits for. `parents` and `inputs` are references (`step:...` for datasets of the spec).
-    `airflow` and `prefect` are the closed option lists of the spec, for the back end of that name.
+    one that what is below waits for; `approve_step` asks whether the version may be published. `parents` and `inputs` are
+    references (`step:...` for datasets of the spec). `airflow` and `prefect` are the closed option lists of the spec, for
+    the back end of that name.
     """
 
     key: str
@@ -78,6 +79,7 @@ class PlannedDataset:
     version_step: str
     last_step: str
     publish_step: str | None = None
+    approve_step: str | None = None
     parents: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     description: str = ""

@@ -24,7 +24,6 @@ from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
 #: The operation that brings one takes its line out and gives the key a type in `schema`.
 LATER: Final[Mapping[tuple[str, ...], str]] = {
     ("keep",): "retention",
-    ("publish", "approval"): "approval",
     ("sync", "connection"): "a connection of a single source",
     ("add", "connection"): "a connection of a single source",
     ("external", "connection"): "a connection of a single source",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from dataset_tasks.errors import DatasetError, InvalidArgumentError
 from dataset_tasks.model import JsonValue
-from dataset_tasks.ops.requests import Publish, Result, VerifyResult
+from dataset_tasks.ops.requests import Approve, ApproveResult, Publish, Result, VerifyResult
 from dataset_tasks.progress import Progress
 from dataset_tasks.spec.interrupts import Interrupts
 from dataset_tasks.spec.outcome import Observer, RunInterruptedError, RunReport, Status, StepOutcome
@@ -178,7 +178,7 @@ class Runner:
 
     def _standing(self, step: Step) -> Result | None:
         """The result that found this step's dataset unchanged: there is no draft left to work on."""
-        if isinstance(step.request, Publish):
+        if isinstance(step.request, Approve | Publish):
             return None
         for earlier in self.datasets[step.dataset].steps:
             outcome = self.outcomes.get(earlier)
@@ -285,6 +285,9 @@ class Runner:
         self._failed(step, _timed_out(step, stopped=False))
 
     def _done(self, step: Step, result: Result, seconds: float) -> None:
+        if isinstance(result, ApproveResult) and result.state != "approved":
+            self._held_back(step, result, seconds)
+            return
         self.results[step.id] = result.version_id
         status = Status.UNCHANGED if result.unchanged else Status.MADE
         self._conclude(step, status, result.why, seconds=seconds, result=result)
@@ -292,6 +295,16 @@ class Runner:
             self.waiting[other] -= 1
             if not self.waiting[other] and other not in self.outcomes:
                 heapq.heappush(self.ready, self.place[other])
+
+    def _held_back(self, step: Step, result: ApproveResult, seconds: float) -> None:
+        """An answer is missing, or was no: nothing below goes on in this run."""
+        what = f"{step.dataset} {result.version}"
+        if result.state == "open":
+            self._conclude(step, Status.WAITS, result.why, seconds=seconds, result=result)
+            self._skip_below(step.id, f"{what} waits for approval", Status.WAITS)
+        else:
+            self._conclude(step, Status.REJECTED, result.why, seconds=seconds, result=result)
+            self._skip_below(step.id, f"{what} {result.why}")
 
     def _failed(self, step: Step, error: BaseException) -> None:
         message = error.message if isinstance(error, DatasetError) else f"{type(error).__name__}: {error}"

@@ -185,11 +185,34 @@ class Check(Part):
     )
 
 
+class Approval(Part):
+    """Somebody is asked before the version is published."""
+
+    timeout: Duration | None = Field(default=None, description="Time to answer, such as `1d`; no end.")
+    otherwise: Literal["reject", "approve"] = Field(
+        default="reject", description="The answer when nobody gave one in time."
+    )
+    by: OneOrMany | None = Field(
+        default=None, description="User names of those who may answer; recorded only, outside of Airflow."
+    )
+
+
+def _flag_form(value: object) -> str:
+    return "=flag" if isinstance(value, bool) else "=mapping"
+
+
+ApprovalForm: TypeAlias = Annotated[
+    Annotated[bool, Tag("=flag")] | Annotated[Approval, Tag("=mapping")], Discriminator(_flag_form)
+]
+
+
 class Publish(Part):
     """How the version is published."""
 
     alias: str | None = Field(default=None, description="Name that points at the version from now on.")
-    approval: Later = Field(default=None, description="Ask somebody first.")
+    approval: ApprovalForm | None = Field(
+        default=None, description="Ask somebody first: `true` or `{timeout, otherwise, by}`."
+    )
 
 
 class Airflow(Part):
@@ -212,10 +235,6 @@ class Prefect(Part):
     task_runner: str | None = Field(default=None, description="`module:name` of the task runner.")
 
 
-def _publish_form(value: object) -> str:
-    return "=flag" if isinstance(value, bool) else "=mapping"
-
-
 def _inputs_form(value: object) -> str:
     return "=list" if isinstance(value, list) else "=mapping"
 
@@ -225,7 +244,7 @@ def _input_form(value: object) -> str:
 
 
 PublishForm: TypeAlias = Annotated[
-    Annotated[bool, Tag("=flag")] | Annotated[Publish, Tag("=mapping")], Discriminator(_publish_form)
+    Annotated[bool, Tag("=flag")] | Annotated[Publish, Tag("=mapping")], Discriminator(_flag_form)
 ]
 InputForm: TypeAlias = Annotated[
     Annotated[str, Tag("=reference")] | Annotated[Input, Tag("=mapping")], Discriminator(_input_form)

@@ -71,10 +71,11 @@ def _report(model: type[BaseModel], document: Document, finding: ErrorDetails, p
 
 
 #: Keys that take several forms, where pydantic speaks of the last one it tried.
-_FORMS: Final[Mapping[str, str]] = {
-    "publish": "true, false or a mapping",
-    "verify": "true, false, 'hash' or 'size'",
-    "inputs": "a list or a mapping",
+_FORMS: Final[Mapping[Path, str]] = {
+    ("publish",): "true, false or a mapping",
+    ("publish", "approval"): "true, false or a mapping",
+    ("verify",): "true, false, 'hash' or 'size'",
+    ("inputs",): "a list or a mapping",
 }
 _KINDS: Final[Mapping[str, str]] = {
     "string_type": "text",
@@ -91,7 +92,7 @@ _KINDS: Final[Mapping[str, str]] = {
 
 def _message(finding: ErrorDetails, path: Path, here: object, written: str | None) -> str:
     kind, context = finding["type"], finding.get("ctx", {})
-    form = _FORMS.get(str(path[-1])) if len(path) == 3 else None
+    form = _FORMS.get(path[2:])
     if here is None:
         return f"has no value; expected {form or _KINDS.get(kind, 'one')}, or leave the key out"
     if form:

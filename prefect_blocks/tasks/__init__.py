@@ -26,6 +26,7 @@ from prefect_blocks.tasks.draft import (
 )
 from prefect_blocks.tasks.upkeep import collect_garbage, undelete_dataset
 from prefect_blocks.tasks.version import (
+    approve_dataset,
     build_dataset,
     delete_dataset,
     finalize_dataset,
@@ -39,6 +40,7 @@ from prefect_blocks.tasks.version import (
 __all__ = [
     "add_external_files",
     "add_files",
+    "approve_dataset",
     "build_dataset",
     "check_dataset",
     "collect_garbage",

@@ -37,6 +37,7 @@ def create_dataset(
     partition: str | None = None,
     skip_unchanged: bool = False,
     recipe: str = "",
+    hold: str | Sequence[str] = (),
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -57,6 +58,7 @@ def create_dataset(
         partition: Which line of versions it belongs to.
         skip_unchanged: Whether a draft that equals the last good version is dropped in its favour.
         recipe: Digest of what shapes the content, for telling "unchanged".
+        hold: What the final version waits for before any look-up by name finds it: `verify`, `approve`.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -85,6 +87,7 @@ def create_dataset(
             partition=partition,
             skip_unchanged=skip_unchanged,
             recipe=recipe,
+            hold=many(hold),
         )
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
-from dataset_tasks.errors import IntegrityError, InvalidArgumentError
+from dataset_tasks.errors import IntegrityError, InvalidArgumentError, StateError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Ref
 from dataset_tasks.ops.requests import (
+    Approve,
     Build,
     Compression,
     Delete,
@@ -122,6 +123,47 @@ def build_dataset(
     return Work.on(catalog, step, origin).run(Build(stages=given))
 
 
+@operation(Approve)
+def approve_dataset(
+    ref: Ref,
+    by: str | Sequence[str] = (),
+    timeout: float | None = None,
+    otherwise: Literal["reject", "approve"] = "reject",
+    alias: str | None = None,
+    catalog: Catalog = None,
+    step: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Json:
+    """Asks whether a version may be published, and fails as long as nobody said yes.
+
+    Args:
+        ref: The version.
+        by: User names of those who are asked.
+        timeout: Seconds after which `otherwise` is the answer.
+        otherwise: The answer when nobody gave one in time.
+        alias: The name that publishing will move; shown to whoever answers.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `ApproveResult`.
+
+    Raises:
+        StateError: Nobody answered yet, or the answer was no.
+    """
+    work = Work.on(catalog, step, origin)
+    result = work.run(Approve(ref=work.ref(ref), by=many(by), timeout=timeout, otherwise=otherwise, alias=alias))
+    if result["state"] in ("open", "rejected"):
+        label = f"{result['project']}/{result['name']}@{result['version']}"
+        raise StateError(
+            f"{label} {result['why']}",
+            kind="waits" if result["state"] == "open" else "rejected",
+            hint=f"Answer with `dataset-tasks approve {label}`, then run the flow again.",
+        )
+    return result
+
+
 @operation(Publish)
 def publish_dataset(
     ref: Ref,
@@ -159,6 +201,7 @@ def squash_datasets(
     description: str = "",
     metadata: Mapping[str, JsonValue] | None = None,
     skip_unchanged: bool = False,
+    hold: str | Sequence[str] = (),
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -174,6 +217,7 @@ def squash_datasets(
         description: Of the version made.
         metadata: Of the version made, JSON values.
         skip_unchanged: Whether no version is made when the last good one holds just that.
+        hold: What it waits for before any look-up by name finds it: `verify`, `approve`.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -196,6 +240,7 @@ def squash_datasets(
             description=description,
             metadata=dict(metadata or {}),
             skip_unchanged=skip_unchanged,
+            hold=many(hold),
         )
     )
 
