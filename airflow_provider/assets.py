@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias
 
 from dataset_tasks import model
+from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.ops.function_build import dataset_parts
 from dataset_tasks.ops.requests import PublishResult
 
@@ -70,7 +71,9 @@ def to_openlineage(asset: Asset, lineage_context: object) -> Dataset:  # noqa: A
     return Dataset(namespace=model.asset_uri(project, "").rstrip("/"), name=name)
 
 
-def version_extra(result: PublishResult) -> dict[str, Any]:  # Any: JSON; Airflow's own alias of it is another
+def version_extra(
+    result: PublishResult, partition: str | None = None
+) -> dict[str, Any]:  # Any: JSON; Airflow's own alias of it is another
     """What an asset event says about the version: enough for a consumer to read exactly that one."""
     return {
         "version_id": result.version_id,
@@ -80,24 +83,54 @@ def version_extra(result: PublishResult) -> dict[str, Any]:  # Any: JSON; Airflo
         "bytes": result.bytes,
         "parents": list(result.parents),
         "catalog_id": result.catalog_id,
-    }
+    } | ({"partition": partition} if partition is not None else {})
 
 
-def record_publish(result: PublishResult, outlets: MutableSequence[object], context: Context) -> None:
+def record_publish(
+    result: PublishResult,
+    outlets: MutableSequence[object],
+    context: Context,
+    *,
+    partition: str | None = None,
+    as_key: bool = False,
+) -> None:
     """Sees to it that the task's success emits one event for a version it published, and none otherwise.
 
     A declared outlet emits on every success, so it is taken out of `outlets` (the running task's own) when nothing was
     published; one that is not declared is reached through the alias `PUBLISHED`.
+
+    Args:
+        result: What the publish gave.
+        outlets: The running task's own.
+        context: The task's.
+        partition: Which slice of the dataset the version is; part of the event's extra.
+        as_key: The partition is the event's partition key, too: it then starts only DAGs with a partitioned timetable.
+
+    Raises:
+        InvalidArgumentError: `as_key`, and Airflow has no partition keys (before 3.2), or the asset is no declared outlet.
     """
+    extra = version_extra(result, partition)
     asset = dataset_asset(f"{result.project}/{result.name}")
     declared = next((outlet for outlet in outlets if _same(outlet, asset)), None)
     if result.unchanged:
         outlets[:] = [outlet for outlet in outlets if not _same(outlet, asset)]
     elif isinstance(declared, Asset):
-        context["outlet_events"][declared].extra = version_extra(result)
+        event = context["outlet_events"][declared]
+        event.extra = extra
+        if as_key and partition is not None:
+            if not hasattr(event, "add_partitions"):
+                raise InvalidArgumentError(
+                    "asset events have no partition keys in this Airflow", hint="Use 3.2 or newer."
+                )
+            event.add_partitions(partition)
+    elif as_key and partition is not None:
+        raise InvalidArgumentError(
+            f"only the event of a declared outlet can have a partition key, and {asset.uri} is none",
+            hint="Give the task outlets=[dataset_asset(...)].",
+        )
     else:
         outlets.append(PUBLISHED)
-        context["outlet_events"][PUBLISHED].add(asset, extra=version_extra(result))
+        context["outlet_events"][PUBLISHED].add(asset, extra=extra)
 
 
 def triggering_versions(context: Context) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Lineage specs as DAGs: `dag_from_spec(path)` for one, `load_dags(folder)` for all of a folder.
+"""Lineage specs as DAGs: `dag_from_spec(path)` for one, `load_dags(folder)` for all of a folder, or as part of a DAG.
 
 Airflow parses a DAG file again for every task, so nothing here touches a catalog, a store or the network, or loads what
 would: the plan holds plain data, and the work is in `DatasetStepOperator`, which is imported light too.
@@ -6,6 +6,7 @@ would: the plan holds plain data, and the work is in `DatasetStepOperator`, whic
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -61,6 +62,8 @@ _PARAM_SCHEMAS: Mapping[str, Mapping[str, str]] = {
     "dict": {"type": "object"},
     "date": {"type": "string", "format": "date"},
 }
+#: The start date of a DAG that catches up, as Airflow wants it to have one; where it begins is in its timetable.
+LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 _SETTINGS_FILE = "dataset-tasks.yaml"
 _NAME_LINE = re.compile(r"^name:\s*[\"']?([\w.-]+)", re.MULTILINE)
 
@@ -75,6 +78,7 @@ def dag_from_spec(
     max_active_runs: int | None = None,
     dagrun_timeout: timedelta | None = None,
     is_paused_upon_creation: bool | None = None,
+    partition_events: bool = False,
 ) -> DAG:
     """The DAG of a lineage spec. Assign it to a variable of the DAG file, as Airflow looks for DAGs there.
 
@@ -90,26 +94,76 @@ def dag_from_spec(
             other.
         dagrun_timeout: After which a run fails.
         is_paused_upon_creation: Whether a new DAG waits to be switched on; default Airflow's setting.
+        partition_events: The asset events of datasets with a `partition` carry it as their partition key (Airflow 3.2).
+            They then start DAGs with a partitioned timetable only, and no others.
 
     Raises:
         SpecError: The spec has problems: Airflow shows them, each with line and column, as this file's import error.
         InvalidArgumentError: The path is relative.
     """
-    if not Path(path).is_absolute():
-        raise InvalidArgumentError(
-            f"the path of the spec is relative: {os.fspath(path)!r}",
-            hint="Airflow runs DAG files from anywhere; write Path(__file__).with_name(...).",
-        )
-    plan = compile_spec(path, profile=profile, check_sources=False)
     return dag_from_plan(
-        plan,
+        _compiled(path, profile),
         dag_id=dag_id,
         conn_id=conn_id,
         tags=tags,
         max_active_runs=max_active_runs,
         dagrun_timeout=dagrun_timeout,
         is_paused_upon_creation=is_paused_upon_creation,
+        partition_events=partition_events,
     )
+
+
+def dataset_task_group(
+    path: str | os.PathLike[str],
+    *,
+    group_id: str | None = None,
+    params: Mapping[str, object] | None = None,
+    profile: str | None = None,
+    conn_id: str | None = None,
+    partition_events: bool = False,
+) -> TaskGroup:
+    """The tasks of a lineage spec as one task group of the DAG at hand, to put between others with `>>`.
+
+    Task ids are the plan's step ids below the group's. The DAG's schedule holds, and the spec's own is left out: where its
+    runs have a data interval, that is the window of `${run.date}`.
+
+    Args:
+        path: The YAML file, absolute.
+        group_id: Default the spec's name.
+        params: Values of the spec's params for each run; templates are rendered. What is missing is taken from the DAG's
+            params of the same name, then from the spec's defaults.
+        profile: As in `dag_from_spec`.
+        conn_id: As in `dag_from_spec`.
+        partition_events: As in `dag_from_spec`.
+
+    Raises:
+        SpecError: The spec has problems.
+        InvalidArgumentError: The path is relative, a param is unknown, or there is no DAG at hand.
+    """
+    plan = dataclasses.replace(_compiled(path, profile), schedule=None)
+    unknown = sorted(set(params or ()) - {param.name for param in plan.params})
+    if unknown:
+        raise InvalidArgumentError(
+            f"the spec {plan.name!r} has no param {', '.join(unknown)}",
+            hint=f"It has {', '.join(param.name for param in plan.params) or 'none'}.",
+        )
+    try:
+        group = TaskGroup(group_id=group_id or plan.name, tooltip=plan.description)
+    except RuntimeError as error:
+        raise InvalidArgumentError(
+            "dataset_task_group was called outside of a DAG", hint="Call it in `with DAG(...):`, or in a @dag function."
+        ) from error
+    _add_tasks(plan, group.dag, group, conn_id=conn_id, params=dict(params or {}), partition_events=partition_events)
+    return group
+
+
+def _compiled(path: str | os.PathLike[str], profile: str | None) -> Plan:
+    if not Path(path).is_absolute():
+        raise InvalidArgumentError(
+            f"the path of the spec is relative: {os.fspath(path)!r}",
+            hint="Airflow runs DAG files from anywhere; write Path(__file__).with_name(...).",
+        )
+    return compile_spec(path, profile=profile, check_sources=False)
 
 
 def load_dags(
@@ -169,16 +223,18 @@ def dag_from_plan(
     max_active_runs: int | None = None,
     dagrun_timeout: timedelta | None = None,
     is_paused_upon_creation: bool | None = None,
+    partition_events: bool = False,
 ) -> DAG:
     """The DAG of a plan that is compiled already; see `dag_from_spec`."""
     schedule = plan.schedule
+    catchup = schedule is not None and schedule.catchup
     at_once = max_active_runs or _lowest(plan, "max_active_runs") or 1
     dag = DAG(
         dag_id or plan.name,
         description=plan.description or None,
         schedule=_schedule(schedule),
-        start_date=_start(schedule),
-        catchup=schedule is not None and schedule.catchup,
+        start_date=LONG_AGO if catchup else None,
+        catchup=catchup,
         params={param.name: _param(param) for param in plan.params},
         tags=sorted({*tags, *_listed(plan, "tags")}),
         max_active_runs=at_once,
@@ -186,17 +242,41 @@ def dag_from_plan(
         is_paused_upon_creation=is_paused_upon_creation,
         doc_md=_doc(plan),
     )
-    task_ids = {step.id: step.id for step in plan.steps}  # a group's id is its dataset's key, as in the plan
+    _add_tasks(plan, dag, None, conn_id=conn_id, params=None, partition_events=partition_events)
+    return dag
+
+
+def _add_tasks(
+    plan: Plan,
+    dag: DAG,
+    parent: TaskGroup | None,
+    *,
+    conn_id: str | None,
+    params: Mapping[str, object] | None,
+    partition_events: bool,
+) -> None:
+    """The tasks of a plan, each dataset a group; ids are the plan's step ids, below the parent's where there is one."""
+    prefix = "" if parent is None else f"{parent.group_id}."
+    task_ids = {step.id: f"{prefix}{step.id}" for step in plan.steps}
     steps = {step.id: step for step in plan.steps}
     tasks: dict[str, DatasetStepOperator] = {}
     for dataset in plan.datasets:
-        group = TaskGroup(group_id=dataset.key, tooltip=dataset.description, dag=dag)
+        group = TaskGroup(group_id=dataset.key, tooltip=dataset.description, dag=dag, parent_group=parent)
         for step_id in dataset.steps:
             step = steps[step_id]
-            tasks[step_id] = _task(plan, dataset, step, task_ids, dag=dag, group=group, conn_id=conn_id)
-            for need in step.needs:
-                tasks[need] >> tasks[step_id]
-    return dag
+            task = tasks[step_id] = _task(
+                plan,
+                dataset,
+                step,
+                task_ids,
+                dag=dag,
+                group=group,
+                conn_id=conn_id,
+                given=params,
+                partition_events=partition_events,
+            )
+            if step.needs:
+                task.set_upstream([tasks[need] for need in step.needs])  # all at once: each call looks at the whole DAG
 
 
 def _task(
@@ -208,6 +288,8 @@ def _task(
     dag: DAG,
     group: TaskGroup,
     conn_id: str | None,
+    given: Mapping[str, object] | None,
+    partition_events: bool,
 ) -> DatasetStepOperator:
     options = dataset.airflow
     callback = options.get("on_failure_callback")
@@ -218,6 +300,8 @@ def _task(
         plan=plan,
         step=step,
         task_ids=task_ids,
+        given=given,
+        partition_events=partition_events,
         conn_id=conn_id or dataset.connection or plan.connection or DEFAULT_CONN_ID,
         trigger_rule="none_failed",  # each decides by itself whether it is unchanged; see DatasetStepOperator
         outlets=_outlets(cast("AnyRequest", step.request), dataset),
@@ -250,24 +334,21 @@ def _outlets(request: AnyRequest, dataset: PlannedDataset) -> list[Asset]:
 def _schedule(schedule: Schedule | None) -> Any:  # Any: Airflow takes timetables, assets, text and None here
     if schedule is None:
         return None
+    start = None if schedule.start is None else moment(schedule.start, zone(schedule.timezone)).isoformat()
+    if start is not None and not schedule.after:
+        # Not as the DAG's start date: Airflow would make no tasks for a run before it, and call that a success.
+        from airflow_provider.timetables import CronFromStartTimetable, EveryFromStartTimetable
+
+        if schedule.cron is not None:
+            return CronFromStartTimetable(schedule.cron, timezone=schedule.timezone, start=start)
+        if schedule.every is not None:
+            return EveryFromStartTimetable(schedule.every, start=start)
     if schedule.cron is not None:
         # A cron text alone would give Airflow's trigger timetable, in which a run has no data interval.
         return CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone)
     if schedule.every is not None:
         return DeltaDataIntervalTimetable(timedelta(seconds=schedule.every))
     return [dataset_asset(dataset) for dataset in schedule.after]
-
-
-def _start(schedule: Schedule | None) -> datetime | None:
-    """The DAG's start date: only where the scheduler needs it, to catch up from or to wait for.
-
-    Airflow makes no tasks for a run dated before it, and calls such a run a success; without it the tasks run, and say
-    that the window begins before the spec's `start`.
-    """
-    if schedule is None or schedule.start is None:
-        return None
-    start = moment(schedule.start, zone(schedule.timezone))
-    return start if schedule.catchup or start > datetime.now(UTC) else None
 
 
 def _param(param: Param) -> DagParam:

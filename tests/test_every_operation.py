@@ -28,7 +28,10 @@ needs_airflow = pytest.mark.skipif(find_spec("airflow") is None, reason="pip ins
 needs_prefect = pytest.mark.skipif(find_spec("prefect") is None, reason="pip install dataset-tasks[prefect]")
 
 #: What an operator and a task call a field of the request, where it can't have its own name there.
-RENAMED = {"airflow": {("upload", "retries"): "store_retries"}, "prefect": {}}
+RENAMED = {
+    "airflow": {("upload", "retries"): "store_retries", ("gc", "dry_run"): "dry_run_only"},
+    "prefect": {},
+}
 
 OPERATORS = """
 import inspect, json

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider import assets, running
+from airflow_provider import approving, assets, running
 from airflow_provider.compat import AirflowFailException
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID, DatasetHook
 from airflow_provider.operators.base import StoppableOperator
-from airflow_provider.operators.version import differing, must_be_approved
+from airflow_provider.operators.version import differing
 from dataset_tasks.model import Reference
 from dataset_tasks.ops.references import reference
 from dataset_tasks.ops.requests import Approve, ApproveResult, Publish, PublishResult, Request, VerifyResult
 from dataset_tasks.ops.wire import request_from_json, to_json
+from dataset_tasks.spec.params import check_params
 from dataset_tasks.spec.plan import Plan, Scope, Step, bind, lookup, placeholders_of
 from dataset_tasks.spec.windows import Window, window_at
 
@@ -40,6 +41,8 @@ class DatasetStepOperator(StoppableOperator):
         plan: The compiled spec.
         step: One of its steps.
         task_ids: The task that runs each step of the plan.
+        given: Values of params, where the step is part of somebody's own DAG; None where the DAG is the spec's.
+        partition_events: See `dag_from_spec`.
         conn_id: Airflow connection; see `DatasetHook`.
         kwargs: Arguments of Airflow's `BaseOperator`.
     """
@@ -54,11 +57,17 @@ class DatasetStepOperator(StoppableOperator):
         plan: Plan,
         step: Step,
         task_ids: Mapping[str, str],
+        given: Mapping[str, object] | None = None,
+        partition_events: bool = False,
         conn_id: str = DEFAULT_CONN_ID,
         multiple_outputs: bool = True,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
+        if given:
+            self.template_fields = ("given",)
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.given = given
+        self.partition_events = partition_events
         self.plan = plan
         self.step = step
         self.task_ids = task_ids
@@ -89,16 +98,34 @@ class DatasetStepOperator(StoppableOperator):
             window = self._window(context)
             facts |= Scope(interval_start=window.start if window else None).facts
             result = running.perform(session, request, context, facts=facts)
+            self.remember(session, request.verb, result)
             if isinstance(result, VerifyResult) and result.bad:
                 raise differing(result)
-            if isinstance(result, ApproveResult):
-                must_be_approved(result)
-        if isinstance(result, PublishResult):
-            assets.record_publish(result, self.outlets, context)
+            if isinstance(result, PublishResult):
+                partition = session.catalog.version(result.version_id).partition
+                assets.record_publish(result, self.outlets, context, partition=partition, as_key=self.partition_events)
+        if isinstance(result, ApproveResult):
+            if result.state == "open":
+                approving.wait_for_answer(self, result, context, session, conn_id=self.conn_id)
+            approving.must_be_yes(result)
         payload = running.small(result)
         if result.unchanged:
             running.skip(payload, context)
         return payload
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: Mapping[str, Any],  # Any: JSON
+        version_id: str,
+    ) -> dict[str, JsonValue]:
+        """Takes the answer to an approval.
+
+        Raises:
+            AirflowFailException: It is no.
+        """
+        self.found_version = version_id
+        return running.small(approving.take_answer(version_id, event, conn_id=self.conn_id))
 
     def _before(self) -> str | None:
         """The step whose "unchanged" ends this one too, as there is no draft any more.
@@ -127,7 +154,7 @@ class DatasetStepOperator(StoppableOperator):
         sources = [step for step in dict.fromkeys(_steps_in(data)) if step in self.task_ids]
         scope = Scope(
             run_id=str(context["run_id"]),
-            params=dict(context["params"]),
+            params=self._params(context),
             interval_start=window.start if window else None,
             interval_end=window.end if window else None,
             profile=self.plan.profile,
@@ -139,17 +166,38 @@ class DatasetStepOperator(StoppableOperator):
         request = request_from_json(pinned(data, newest)) if newest else self.step.request
         return bind(request, scope)
 
+    def _params(self, context: Context) -> dict[str, JsonValue]:
+        """The spec's params in this run, of the types that the spec gives them.
+
+        Raises:
+            InvalidArgumentError: One is missing, or is not of its type.
+        """
+        if self.given is None:
+            return dict(context["params"])
+        of_dag = {
+            param.name: context["params"][param.name] for param in self.plan.params if param.name in context["params"]
+        }
+        return check_params(self.plan, {**of_dag, **cast("Mapping[str, JsonValue]", self.given)})
+
     def _window(self, context: Context) -> Window | None:
         """The run's window, as the spec's schedule cuts them; none for runs by hand, or after another dataset."""
         schedule, end = self.plan.schedule, context.get("data_interval_end")
+        if self.given is not None:
+            start = context.get("data_interval_start")
+            return Window(_plain(start), _plain(end)) if start is not None and end is not None and start < end else None
         if schedule is None or schedule.after or end is None:
             return None
-        return window_at(schedule, datetime.fromtimestamp(end.timestamp(), UTC))
+        return window_at(schedule, _plain(end))
 
     def _check_placeholders(self, scope: Scope) -> None:
         """Fails for any placeholder of the plan without a value: in the first steps too, before anything is made."""
         for name in sorted({name for step in self.plan.steps for name in placeholders_of(step.request)}):
             lookup(name, scope)
+
+
+def _plain(moment: datetime) -> datetime:
+    """The instant as a plain UTC datetime; Airflow's are of a class of their own."""
+    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def _steps_in(value: JsonValue) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from airflow_provider.operators.base import DatasetOperator
 from dataset_tasks.ops.references import Ref
@@ -28,7 +29,7 @@ class DatasetGcOperator(DatasetOperator):
     """Ends what nobody needs and frees its bytes: made to run once a day. Tells what it would do unless told to do it.
 
     Args:
-        dry_run: False does it.
+        dry_run_only: False does it. (The request's `dry_run`: operators of Airflow have a method of that name.)
         now: No grace for what is deleted.
         grace: How long a deleted version can be brought back, in seconds.
         idle: How long an object stays that nothing refers to, in seconds.
@@ -37,11 +38,12 @@ class DatasetGcOperator(DatasetOperator):
     """
 
     operation = Collect
+    renamed: ClassVar[Mapping[str, str]] = {"dry_run": "dry_run_only"}
 
     def __init__(
         self,
         *,
-        dry_run: bool = True,
+        dry_run_only: bool = True,
         now: bool = False,
         grace: float = 7 * 86_400.0,
         idle: float = 86_400.0,
@@ -49,7 +51,7 @@ class DatasetGcOperator(DatasetOperator):
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
-        self.dry_run = dry_run
+        self.dry_run_only = dry_run_only
         self.now = now
         self.grace = grace
         self.idle = idle

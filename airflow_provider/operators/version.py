@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider import assets
+from airflow_provider import approving, assets, running
+from airflow_provider.hooks.dataset import DatasetHook
 from airflow_provider.operators.base import DatasetOperator
-from dataset_tasks.errors import IntegrityError, StateError
+from dataset_tasks.errors import IntegrityError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Ref
 from dataset_tasks.ops.requests import (
@@ -107,11 +108,15 @@ class DatasetBuildOperator(DatasetOperator):
 
 
 class DatasetApproveOperator(DatasetOperator):
-    """Asks whether a version may be published, and fails as long as nobody said yes.
+    """Asks whether a version may be published, and waits for the answer without a worker.
+
+    The question stands on Airflow's page of required actions, on the pages of this provider and in the catalog, where
+    `dataset-tasks approve` answers it as well: the first answer holds. A no fails the task, so what is below never sees
+    the version.
 
     Args:
         ref: The version.
-        by: User names of those who are asked.
+        by: User names of those who are asked; nobody else may answer on Airflow's pages.
         timeout: Seconds after which `otherwise` is the answer.
         otherwise: The answer when nobody gave one in time.
         alias: The name that publishing will move; shown to whoever answers.
@@ -138,24 +143,26 @@ class DatasetApproveOperator(DatasetOperator):
         self.alias = alias
 
     def finish(self, result: Result, context: Context) -> None:
-        """Fails the task without a yes."""
+        """Waits while there is no answer; fails the task when it is no."""
         assert isinstance(result, ApproveResult)
-        must_be_approved(result)
+        if result.state == "open":
+            session = DatasetHook(self.conn_id).get_session()
+            approving.wait_for_answer(self, result, context, session, conn_id=self.conn_id)
+        approving.must_be_yes(result)
 
+    def execute_complete(
+        self,
+        context: Context,
+        event: Mapping[str, Any],  # Any: JSON
+        version_id: str,
+    ) -> dict[str, JsonValue]:
+        """Takes the answer.
 
-def must_be_approved(result: ApproveResult) -> None:
-    """Raises unless somebody approved the version.
-
-    Raises:
-        StateError: Nobody answered yet, or the answer was no.
-    """
-    if result.state != "approved":
-        label = f"{result.project}/{result.name}@{result.version}"
-        raise StateError(
-            f"{label} {result.why}",
-            kind="waits" if result.state == "open" else "rejected",
-            hint=f"Answer with `dataset-tasks approve {label}`, then clear this task.",
-        )
+        Raises:
+            AirflowFailException: It is no.
+        """
+        self.found_version = version_id
+        return running.small(approving.take_answer(version_id, event, conn_id=self.conn_id))
 
 
 class DatasetPublishOperator(DatasetOperator):
@@ -167,6 +174,8 @@ class DatasetPublishOperator(DatasetOperator):
     Args:
         ref: The version.
         alias: A name that moves with each publish, such as `prod`.
+        partition_events: The event of a version with a partition has it as its partition key (Airflow 3.2, declared
+            outlets only). It then starts DAGs with a partitioned timetable, and no others.
         kwargs: See `DatasetOperator`.
     """
 
@@ -177,16 +186,19 @@ class DatasetPublishOperator(DatasetOperator):
         *,
         ref: Ref,
         alias: str | None = None,
+        partition_events: bool = False,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
         self.ref = ref
         self.alias = alias
+        self.partition_events = partition_events
 
     def finish(self, result: Result, context: Context) -> None:
         """Emits the asset event."""
         assert isinstance(result, PublishResult)
-        assets.record_publish(result, self.outlets, context)
+        partition = DatasetHook(self.conn_id).get_session().catalog.version(result.version_id).partition
+        assets.record_publish(result, self.outlets, context, partition=partition, as_key=self.partition_events)
 
 
 class DatasetSquashOperator(DatasetOperator):

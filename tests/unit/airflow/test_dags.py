@@ -9,16 +9,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.sdk import DAG, AssetAlias
+from airflow.timetables.base import TimeRestriction
 
 from airflow_provider import dags
 from airflow_provider.assets import dataset_asset
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
-from airflow_provider.dags import dag_from_spec, load_dags
+from airflow_provider.dags import LONG_AGO, dag_from_spec, load_dags
 from airflow_provider.operators.step import DatasetStepOperator, pinned
 from dataset_tasks.errors import InvalidArgumentError, SpecError
 from dataset_tasks.ops.requests import AddFiles, Build, Create, Publish, Squash, Upload
+from dataset_tasks.spec.compiler import compile_spec
+from dataset_tasks.spec.windows import window_at
 
 CATALOG, VERSION = "c" * 32, "a" * 32
 
@@ -96,7 +100,9 @@ def test_the_dag_serializes_without_its_requests(spec: Any, serialized: Any) -> 
 @pytest.mark.parametrize(
     ("schedule", "timetable"),
     [
-        ('{cron: "0 6 * * *", timezone: Europe/Berlin, start: "2024-01-01"}', "CronDataIntervalTimetable"),
+        ('{cron: "0 6 * * *", timezone: Europe/Berlin}', "CronDataIntervalTimetable"),
+        ('{cron: "0 6 * * *", timezone: Europe/Berlin, start: "2024-01-01"}', "CronFromStartTimetable"),
+        ('{every: 6h, start: "2024-01-01T01:00"}', "EveryFromStartTimetable"),
         ("{every: 6h}", "DeltaDataIntervalTimetable"),
         ("{after: [nyc/weather, nyc/raw]}", "AssetTriggeredTimetable"),
         (None, "NullTimetable"),
@@ -122,13 +128,43 @@ def test_a_run_before_the_start_is_not_passed_over_in_silence(spec: Any, session
     assert session.calls == []
 
 
-def test_the_scheduler_knows_the_start_where_it_catches_up_or_waits_for_it(spec: Any, serialized: Any) -> None:
-    for start, catchup in (("2024-01-01", "true"), ("2999-01-01", "false")):
-        top = f'schedule: {{cron: "0 6 * * *", timezone: Europe/Berlin, start: "{start}", catchup: {catchup}}}'
-        dag = dag_from_spec(spec(top=top))
-        assert dag.catchup is (catchup == "true")
-        assert dag.start_date == datetime(int(start[:4]) - 1, 12, 31, 23, tzinfo=UTC)
-        serialized(dag)
+@pytest.mark.parametrize("catchup", [True, False])
+@pytest.mark.parametrize("ticks", ['cron: "0 6 * * *"', "every: 24h"])
+def test_the_scheduler_begins_at_the_start_without_a_start_date(
+    spec: Any, serialized: Any, ticks: str, catchup: bool
+) -> None:
+    start = "2024-01-01T06:00"
+    top = f'schedule: {{{ticks}, timezone: Europe/Berlin, start: "{start}", catchup: {str(catchup).lower()}}}'
+    dag = serialized(dag_from_spec(spec(top=top)))
+    assert {dag.start_date, *(task.start_date for task in dag.tasks)} <= {None, LONG_AGO}
+    whole = TimeRestriction(earliest=dag.start_date, latest=None, catchup=catchup)
+    first = dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=whole)
+    second = dag.timetable.next_dagrun_info(last_automated_data_interval=first.data_interval, restriction=whole)
+    if catchup:
+        assert first.data_interval.start == datetime(2024, 1, 1, 5, tzinfo=UTC)
+        assert second.data_interval.start == first.data_interval.end == datetime(2024, 1, 2, 5, tzinfo=UTC)
+        ended = TimeRestriction(earliest=None, latest=pendulum.datetime(2024, 1, 1), catchup=True)
+        assert dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=ended) is None
+    by_hand = dag.timetable.infer_manual_data_interval(run_after=pendulum.datetime(2023, 6, 1, 12))
+    assert by_hand.end <= datetime(2023, 6, 1, 12, tzinfo=UTC)
+
+
+def test_windows_by_length_are_those_of_a_run_here(spec: Any, serialized: Any) -> None:
+    path = spec(top='schedule: {every: 5h, timezone: America/New_York, start: "2024-01-01T02:00"}')
+    timetable = serialized(dag_from_spec(path)).timetable
+    schedule = compile_spec(path, check_sources=False).schedule
+    assert schedule is not None
+    for moment in (datetime(2024, 3, 10, 7, 30, tzinfo=UTC), datetime(2024, 3, 11, 7, tzinfo=UTC)):
+        ours = window_at(schedule, moment)
+        theirs = timetable.infer_manual_data_interval(run_after=pendulum.instance(moment))
+        assert (theirs.start, theirs.end) == (ours.start, ours.end)
+
+
+def test_a_start_in_the_future_waits(spec: Any, serialized: Any) -> None:
+    dag = serialized(dag_from_spec(spec(top='schedule: {cron: "0 6 * * *", timezone: UTC, start: "2999-01-01"}')))
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=False)
+    first = dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    assert first.data_interval.start == datetime(2999, 1, 1, 6, tzinfo=UTC)
 
 
 def test_retries_timeouts_and_options_come_from_the_spec(spec: Any) -> None:

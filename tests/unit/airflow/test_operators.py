@@ -43,6 +43,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "sync": {"ref": VERSION, "path": "/data"},
     "remove": {"ref": VERSION, "patterns": "*.tmp"},
     "build": {"stages": [Stage(id="o.create", request=Create(name="orders"))]},
+    "gc": {},
     "squash": {"name": "orders", "refs": [VERSION]},
 }
 
@@ -61,7 +62,7 @@ def defaults(request: type[Request]) -> dict[str, object]:
 def test_the_arguments_are_the_fields_of_the_request(operator: type[DatasetOperator]) -> None:
     own = [name for name in inspect.signature(operator.__init__).parameters if name not in ("self", "kwargs")]
     fields = [operator.renamed.get(spec.name, spec.name) for spec in dataclasses.fields(operator.operation)]
-    assert [name for name in own if name != "fail_on_difference"] == fields
+    assert [name for name in own if name not in ("fail_on_difference", "partition_events")] == fields
     assert all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for n, p in _parameters(operator).items() if n != "self")
 
 
