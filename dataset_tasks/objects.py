@@ -10,8 +10,8 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 
+from dataset_tasks.catalog.copying import Claimed
 from dataset_tasks.catalog.rows import to_micros
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
@@ -19,7 +19,7 @@ from dataset_tasks.errors import AlreadyExistsError, CatalogError, ConflictError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import Buffer
 from dataset_tasks.model import ObjectRef
-from dataset_tasks.store import Store, Writer
+from dataset_tasks.store import ObjectReader, Store, Writer
 
 _FORMS = {"chunk": ("chunks", "zip"), "pack": ("packs", "parquet"), "index": ("indexes", "parquet")} | {
     "pending": ("pending", "parquet"),
@@ -40,12 +40,19 @@ def kind_of(key: str) -> str:
     return _KINDS[key.partition("/")[0]]
 
 
-@dataclass(frozen=True, slots=True)
 class Ranges:
-    """Reads parts of one object."""
+    """Reads parts of one object, which is opened at the first of them. Thread-safe.
 
-    store: Store
-    key: str
+    Args:
+        store: Where it is.
+        key: Its key there.
+        size: Its size in bytes.
+    """
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        self._open: Callable[[], ObjectReader] = lambda: store.open(key, size=size)
+        self._reader: ObjectReader | None = None
+        self._lock = threading.Lock()
 
     def pread(self, offset: int, length: int) -> bytes:
         """Exactly these bytes; what they should be is checked by whoever knows the hash of the part.
@@ -54,7 +61,10 @@ class Ranges:
             ObjectMissingError: The store does not hold the object.
             StorageError: The store refused, or the object is shorter.
         """
-        return self.store.read(self.key, offset, length)
+        with self._lock:
+            if self._reader is None:
+                self._reader = self._open()
+        return self._reader.pread(offset, length)
 
 
 class Objects:
@@ -85,6 +95,11 @@ class Objects:
         failpoint("objects.before_rows")
         self._catalog.begin_objects(version_id, [(store_id, key, kind_of(key)) for key in keys])
         failpoint("objects.after_rows")
+
+    def claim(self, version_id: str, store_id: str, refs: Collection[ObjectRef]) -> Claimed:
+        """As `begin`, for objects of another catalog that are about to be copied; see `Catalog.claim_objects`."""
+        self._own(store_id)
+        return self._catalog.claim_objects(version_id, store_id, refs)
 
     def put_all(self, version_id: str, store_id: str, parts: Iterable[tuple[str, Buffer]]) -> list[ObjectRef]:
         """Writes whole objects (key, bytes) for a version; they become live with the commit that refers to them."""
@@ -146,7 +161,7 @@ class Objects:
 
     def ranges(self, ref: ObjectRef) -> Ranges:
         """For reading parts of an object."""
-        return Ranges(self.store(ref.store_id), self.full_key(ref.key))
+        return Ranges(self.store(ref.store_id), self.full_key(ref.key), ref.size)
 
     def check_size(self, ref: ObjectRef) -> None:
         """Asks the store whether the object is there with its size.

@@ -6,7 +6,9 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,7 +46,7 @@ class Session:
     Args:
         settings: Where everything is.
         clock: Gives the present moment in UTC.
-        open_stores: Opens the store at a URL.
+        open_stores: Opens the store at a URL; default `store.open_store`, with the connections of this home.
         create: Whether a catalog may be made where there is none.
     """
 
@@ -53,12 +55,12 @@ class Session:
         settings: Settings,
         *,
         clock: Clock = utc_now,
-        open_stores: Callable[[str], Store] = open_store,
+        open_stores: Callable[[str], Store] | None = None,
         create: bool = True,
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self._open_stores = open_stores
+        self._open_stores = open_stores or partial(open_store, home=settings.home)
         self._create = create
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -173,6 +175,13 @@ class Session:
         return Record(
             key=f"call/{secrets.token_hex(16)}", verb=verb, digest="", result=lambda version: {"id": version.id}
         )
+
+    def beside(self, catalog_url: str, store_url: str | None = None) -> Session:
+        """A session on another catalog, made where there is none, with the home, clock and connections of this one."""
+        settings = replace(
+            self.settings, catalog_url=catalog_url, store_url=store_url or self.settings.store_url, embedded=False
+        )
+        return Session(settings, clock=self.clock, open_stores=self._open_stores)
 
     def flush_journal(self) -> None:
         """Writes the journal objects of all events that have none yet.

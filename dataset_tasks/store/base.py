@@ -230,8 +230,13 @@ class Store(ABC):
             StorageError: The store refused or did not answer.
         """
 
-    def open(self, key: str) -> ObjectReader:
+    def open(self, key: str, *, size: int | None = None) -> ObjectReader:
         """Opens an object for many ranged reads.
+
+        Args:
+            key: The object's.
+            size: Its size in bytes, where it is known: saves object stores a question, and then an object that is not
+                there is noticed at the first read.
 
         Raises:
             InvalidArgumentError: The key is none.

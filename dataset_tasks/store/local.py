@@ -92,7 +92,7 @@ class LocalStore(Store):
         with self.open(key) as reader:
             return reader.pread(offset, length)
 
-    def open(self, key: str) -> ObjectReader:
+    def open(self, key: str, *, size: int | None = None) -> ObjectReader:
         """Opens an object for many ranged reads; see `Store.open`."""
         return _LocalReader(self._path(key), key)
 

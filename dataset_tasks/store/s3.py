@@ -252,10 +252,12 @@ class S3Store(Store):
             return b""
         return self._blocks(key, offset, length)
 
-    def open(self, key: str) -> ObjectReader:
+    def open(self, key: str, *, size: int | None = None) -> ObjectReader:
         """Opens an object for many ranged reads, which are read ahead of; see `Store.open`."""
+        check_key(key)
         trouble = self.trouble()
-        return ReadAhead(key, self.size(key), lambda at, length: self._range(key, at, length, trouble), self.threads)
+        held = self.size(key) if size is None else size
+        return ReadAhead(key, held, lambda at, length: self._range(key, at, length, trouble), self.threads)
 
     def size(self, key: str) -> int:
         """The size of an object in bytes; see `Store.size`."""
