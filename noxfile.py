@@ -78,6 +78,13 @@ def faults(session: nox.Session) -> None:
     tool(session, "pytest", "-q", "-m", "faults", *session.posargs, FAULTS_SWEEP="full")
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Every reader against millions of bad inputs, guided by coverage; arguments after -- go to the program."""
+    session.install("--compile-bytecode", "-c", "constraints.txt", "-e", ".[test,fuzz]")
+    session.run("python", "tests/fuzz/fuzz.py", *session.posargs)
+
+
 @nox.session(**SHARED)
 def bench(session: nox.Session) -> None:
     """Measurements, one program after the other; arguments after -- pick them by a part of the name."""

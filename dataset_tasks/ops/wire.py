@@ -61,6 +61,8 @@ def request_from_json(data: Mapping[str, Any]) -> Request:  # Any: parsed JSON
     Raises:
         InvalidArgumentError: The verb or a field is unknown, or a value has another type than the field.
     """
+    if not isinstance(data, Mapping):
+        raise InvalidArgumentError(f"a request is a JSON object, found {type(data).__name__}", hint="See `to_json`.")
     verb = str(data.get("verb"))
     if verb not in OPERATIONS:
         raise InvalidArgumentError(f"{verb!r} is not an operation", hint=f"Known operations: {', '.join(OPERATIONS)}.")
