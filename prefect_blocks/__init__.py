@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prefect_blocks.tasks import transform_dataset as transform_dataset
     from prefect_blocks.tasks import upload_dataset as upload_dataset
     from prefect_blocks.tasks import verify_dataset as verify_dataset
+    from prefect_blocks.writing import dataset_version as dataset_version
 
 __all__ = [
     "DatasetCatalog",
@@ -36,6 +37,7 @@ __all__ = [
     "check_dataset",
     "create_dataset",
     "dataset_task",
+    "dataset_version",
     "delete_dataset",
     "finalize_dataset",
     "flow_from_spec",
@@ -52,6 +54,7 @@ __all__ = [
 _HOMES = dict.fromkeys(__all__, "tasks") | {
     "DatasetCatalog": "blocks",
     "dataset_task": "function",
+    "dataset_version": "writing",
     "flow_from_spec": "flows",
 }
 
