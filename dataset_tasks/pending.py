@@ -115,7 +115,7 @@ class Pending:
             raise IntegrityError(
                 "the list of pending files has other columns than expected", hint="Add the files again."
             )
-        self.host: str = (schema.metadata or {}).get(b"host", b"").decode()
+        self.host: str = (schema.metadata or {}).get(b"host", b"").decode(errors="replace")
         self._firsts: list[bytes] = []
         self._decoded: OrderedDict[int, pa.Table] = OrderedDict()
 

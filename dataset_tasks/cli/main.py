@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -60,9 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is imported stays, so it is looked at less often, and at the end not at all.
     """
     gc.set_threshold(100_000, 20, 100)
+    signal.signal(signal.SIGTERM, _on_terminate)
     code = run(sys.argv[1:] if arguments is None else arguments)
     gc.freeze()
     sys.exit(code)
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> None:
+    """Stops as Ctrl-C would, also where that is ignored, as in the background of a script."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    if not callable(on_interrupt):
+        raise KeyboardInterrupt
+    on_interrupt(number, frame)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from dataset_tasks.ops.requests import AddFiles, Transform, TransformResult
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 _TAIL_BYTES = 4000
 _LOOK_SECONDS = 1.0
+_LEASH = Path(__file__).with_name("leash.py")
 
 
 def run(context: Context, request: Transform) -> TransformResult:
@@ -151,16 +153,15 @@ def _run(request: Transform, inputs: Mapping[str, Path], output: Path) -> None:
 
 def _process(argv: list[str], env: Mapping[str, str], output: Path) -> tuple[int, bytes]:
     """Runs a program to its end: exit code and the end of its output. It and its children end with us."""
-    try:
-        process = subprocess.Popen(  # an argument vector from the user's own spec, and no shell
-            argv, env=dict(env), cwd=output, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    except OSError as error:
+    if shutil.which(argv[0], path=env.get("PATH")) is None:
         raise InvalidArgumentError(
-            f"the program {argv[0]!r} can't be started: {error.strerror}",
+            f"the program {argv[0]!r} is not there, or can't be executed",
             hint="Give its path relative to the spec, or a name found on PATH.",
-        ) from error
+        )
+    process = subprocess.Popen(  # an argument vector from the user's own spec, and no shell
+        [sys.executable, "-I", "-S", _LEASH, str(os.getpid()), *argv], env=dict(env), cwd=output,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
     try:
         while True:
             try:

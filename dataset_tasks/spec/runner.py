@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dataset_tasks")
 
 #: Seconds a step that was asked to stop has for it; then for stopping where it stands; then it is given up.
-ASKED: Final = 5.0
+ASKED: Final = 2.0
 FORCED: Final = 10.0
 
 
