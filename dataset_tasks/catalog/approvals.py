@@ -37,7 +37,7 @@ class Approvals(Writes):
         found = self.db.read(lambda connection: _newest(connection, version_id))
         if found is None or not self._is_overdue(found):
             return found
-        return self._change(version_id, lambda connection: self._expire(connection, version_id))
+        return self._change(lambda connection: self._expire(connection, version_id))
 
     def approvals(self, *, states: Collection[str] | None = None, limit: int | None = None) -> list[Approval]:
         """Questions of all versions, the newest first.
@@ -112,7 +112,7 @@ class Approvals(Writes):
             }
             return self._ask(connection, now, question, timeout)
 
-        return self._change(version.id, work)
+        return self._change(work)
 
     def reopen(self, version_id: str, *, origin: Mapping[str, JsonValue] | None = None) -> Approval:
         """Takes an answer back and asks again, the same people with the same time to answer.
@@ -142,7 +142,7 @@ class Approvals(Writes):
             }
             return self._ask(connection, now, question, timeout)
 
-        return self._change(version_id, work)
+        return self._change(work)
 
     def answer(self, version_id: str, approved: bool, who: str, note: str = "") -> Approval:
         """Answers the open question of a version. The first answer wins; the same again does nothing.
@@ -158,25 +158,23 @@ class Approvals(Writes):
             found = _newest(connection, version_id)
             if found is None:
                 raise _nobody_asked(self._one(connection, version_id))
-            if found.state == "open":
-                if self._is_overdue(found):
-                    found = self._expire(connection, version_id)
-                else:
-                    return self._settle(connection, found, wanted, who, note)
-            if found.outcome != wanted:
-                version = self._one(connection, version_id)
-                raise StateError(
-                    f"{version.label} ({version_id}) was answered before: {found.told}",
-                    kind="answered",
-                    hint=f"Ask again with `dataset-tasks approve {version_id} --reopen`, then answer.",
-                )
-            return found
+            if found.state == "open" and not self._is_overdue(found):
+                return self._settle(connection, found, wanted, who, note)
+            return self._expire(connection, version_id)
 
-        return self._change(version_id, work)
+        given = self._change(work)
+        if given.outcome != wanted:  # said once the transaction is over: that a question expired is to stay
+            version = self.version(version_id)
+            raise StateError(
+                f"{version.label} ({version_id}) was answered before: {given.told}",
+                kind="answered",
+                hint=f"Ask again with `dataset-tasks approve {version_id} --reopen`, then answer.",
+            )
+        return given
 
     # --- inside a transaction
 
-    def _change(self, version_id: str, work: Callable[[Connection], Approval]) -> Approval:
+    def _change(self, work: Callable[[Connection], Approval]) -> Approval:
         """Runs one unit of work, other writers held back; each can be repeated when its commit is in doubt."""
 
         def whole(connection: Connection) -> Approval:
