@@ -5,8 +5,8 @@ unzip. How a member is packed follows from its size:
 
 - up to 1 MiB: read, hashed and compressed in one piece;
 - up to 64 MiB: in pieces, what comes out is kept in memory until its size is known;
-- larger: as that, with a temporary file in place of memory; where deflate would not help and the source is a file, it is
-  read twice instead, first for the CRC that stands in the header, then hashed and written.
+- larger: as that, with a temporary file in place of memory. Read twice instead, first for what stands in the header, then
+  to be written, are files that deflate does not help, and streams that can be rewound.
 
 So a source that turns out to be another than expected leaves no trace in the chunk, but for one case: a large file that
 changes between its two reads makes the chunk `broken`, and it can only be dropped.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from isal import igzip_lib, isal_zlib
 
@@ -51,6 +51,46 @@ class Reader(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, none at the end."""
+
+
+@runtime_checkable
+class Rewindable(Reader, Protocol):
+    """A source that is no file and can be read twice."""
+
+    def rewind(self) -> None:
+        """Goes back to the beginning."""
+
+
+class Prepared(NamedTuple):
+    """A file that was read and packed, but is in no chunk yet: its size, SHA-256 and CRC, and what a chunk will hold."""
+
+    size: int
+    sha256: bytes
+    crc: int
+    method: int
+    stored: int
+    pieces: list[Buffer]
+
+
+def prepare(fd: int, path: bytes, size: int, compression: Compression = "deflate") -> Prepared:
+    """Reads a file of at most `MOST_IN_MEMORY` bytes once, hashes and packs it. May run in any thread.
+
+    Args:
+        fd: Descriptor of a regular file, read from its beginning whatever its position.
+        path: How messages call it.
+        size: Bytes that it should have; the outcome tells how many there were, one more at most.
+        compression: As for `ChunkWriter`.
+
+    Raises:
+        SourceError: It can't be read.
+    """
+    read = _file_reader(fd, path)
+    if size <= PIECE:
+        return _prepared(read(0, size + 1), deflates=compression == "deflate")
+    packing = _Packing(deflates=compression == "deflate" and _shrinks(_sample(read, size)))
+    pieces = [packing.take(piece) for piece in _pieces(read, size)]
+    pieces.append(packing.end())
+    return Prepared(packing.found, packing.sha.digest(), packing.crc, packing.method, packing.stored, pieces)
 
 
 class ChunkWriter:
@@ -107,7 +147,24 @@ class ChunkWriter:
         sample = _sample(read, size) if isinstance(source, int) else b""
         if size > MOST_IN_MEMORY and isinstance(source, int) and not (self._deflate and _shrinks(sample)):
             return self._add_twice_read(read, path, name, size, sha256)
+        if size > MOST_IN_MEMORY and isinstance(source, Rewindable):
+            return self._add_rewound(source, path, name, size, sha256)
         return self._add_spooled(read, path, name, size, sha256, sample)
+
+    def add_prepared(self, path: bytes, ready: Prepared) -> Member:
+        """Takes a file that was packed elsewhere.
+
+        Raises:
+            StorageError, StateError: As `add`.
+        """
+        self._check_open(path)
+        self.broken = True
+        self._head(member_name(path), ready.method, ready.crc, ready.stored, ready.size)
+        member = Member(path, ready.size, ready.sha256, self.size, ready.stored, ready.method)
+        for piece in ready.pieces:
+            self._put(piece)
+        self.broken = False
+        return member
 
     def add_member(self, chunk: RangedReader, member: Member) -> Member:
         """Takes over a file from another chunk: inflated once to verify it, its data copied as it is.
@@ -179,7 +236,7 @@ class ChunkWriter:
         data = read(0, size + 1)
         digest = hashlib.sha256(data).digest()
         _check(path, size, len(data), sha256, digest)
-        packed = self._compress(data)
+        packed = _compress(data) if self._deflate else data
         method = STORED if packed is data else DEFLATED
         self.broken = True
         self._head(name, method, isal_zlib.crc32(data), len(packed), size)
@@ -187,17 +244,6 @@ class ChunkWriter:
         self._put(packed)
         self.broken = False
         return member
-
-    def _compress(self, data: bytes) -> bytes:
-        """The data deflated, or itself where that does not help."""
-        if not self._deflate or len(data) < 32:
-            return data
-        if len(data) > _SAMPLED_FROM and not _shrinks(
-            _sample(lambda offset, length: data[offset : offset + length], len(data))
-        ):
-            return data
-        packed = igzip_lib.compress(data, 1, igzip_lib.COMP_DEFLATE)
-        return packed if len(packed) < _WORTH_IT * len(data) else data
 
     def _add_spooled(
         self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None, sample: bytes
@@ -252,6 +298,29 @@ class ChunkWriter:
         self.broken = False
         return Member(path, size, digest, offset, size, STORED)
 
+    def _add_rewound(self, source: Rewindable, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
+        """Packs a stream that was packed once before for what stands in the header; neither memory nor disk holds it."""
+        read = _stream_reader(source, path)
+        first = _Packing(deflates=self._deflate)
+        for piece in _pieces(read, size):
+            first.take(piece)
+        first.end()
+        _check(path, size, first.found, sha256, first.sha.digest())
+        source.rewind()
+        self.broken = True
+        self._head(name, first.method, first.crc, first.stored, size)
+        offset = self.size
+        second = _Packing(deflates=first.method == DEFLATED)
+        for piece in _pieces(read, size):
+            self._put(second.take(piece))
+        self._put(second.end())
+        if (second.found, second.sha.digest(), second.stored) != (size, first.sha.digest(), first.stored):
+            raise SourceError(
+                f"{show(path)} gave other bytes when it was read again", paths=(to_text(path),), hint="Try again."
+            )
+        self.broken = False
+        return Member(path, size, first.sha.digest(), offset, first.stored, first.method)
+
     def _head(self, name: bytes, method: int, crc: int, stored: int, size: int) -> None:
         self._directory += central_header(name, method, crc, stored, size, self.size)
         self.count += 1
@@ -271,6 +340,58 @@ class ChunkWriter:
         self._waiting_bytes = 0
         self._sha.update(data)
         self._sink.write(data)
+
+
+def _prepared(data: bytes, *, deflates: bool) -> Prepared:
+    packed = _compress(data) if deflates else data
+    method = STORED if packed is data else DEFLATED
+    return Prepared(
+        len(data), hashlib.sha256(data).digest(), isal_zlib.crc32(data), method, len(packed), [packed] if packed else []
+    )
+
+
+def _compress(data: bytes) -> bytes:
+    """The data deflated, or itself where that does not help."""
+    if len(data) < 32:
+        return data
+    if len(data) > _SAMPLED_FROM and not _shrinks(
+        _sample(lambda offset, length: data[offset : offset + length], len(data))
+    ):
+        return data
+    packed = igzip_lib.compress(data, 1, igzip_lib.COMP_DEFLATE)
+    return packed if len(packed) < _WORTH_IT * len(data) else data
+
+
+class _Packing:
+    """One pass over a stream: what comes out of it, and what its header says in the end."""
+
+    def __init__(self, *, deflates: bool) -> None:
+        self.sha = hashlib.sha256()
+        self.crc = self.found = self.stored = 0
+        self._may_deflate = deflates
+        self._deflater: isal_zlib.Compress | None = None
+
+    @property
+    def method(self) -> int:
+        """How the bytes are stored."""
+        return DEFLATED if self._deflater else STORED
+
+    def take(self, piece: bytes) -> Buffer:
+        """The next bytes as they are stored; the first ones decide whether they are deflated."""
+        if not self.found and self._may_deflate and _shrinks(piece[: 4 * _SAMPLE]):
+            self._deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+        self.sha.update(piece)
+        self.crc = isal_zlib.crc32(piece, self.crc)
+        self.found += len(piece)
+        packed = self._deflater.compress(piece) if self._deflater else piece
+        self.stored += len(packed)
+        return packed
+
+    def end(self) -> bytes:
+        """What is left."""
+        rest = self._deflater.flush() if self._deflater else b""
+        self.stored += len(rest)
+        return rest
 
 
 class _Watched:

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from dataset_tasks import paths
 from dataset_tasks.errors import InvalidArgumentError, SourceError
+from dataset_tasks.external import policy
 from dataset_tasks.paths import SourceFilter
+
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_url(text: str | Path) -> bool:
+    """Whether what an add or a sync is given is a URL, not a path of this machine."""
+    return _URL.match(str(text)) is not None
+
+
+def pinned(url: str, pin: str) -> bytes:
+    """How the source of an imported file is written down, among the paths of others; `unpinned` reads it."""
+    return f"{url} {pin}".encode()
+
+
+def unpinned(source: bytes) -> tuple[str, str] | None:
+    """URL and pin of an imported file; None for the path of a file."""
+    if source.startswith(b"/"):
+        return None
+    url, _, pin = source.decode().partition(" ")
+    return url, pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +79,7 @@ class Source:
         target = paths.normalise(dataset_path)
         given = _absolute(path, "path")
         found, mode = _resolve(given)
+        policy.check_path(found, paths.show(given))
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise SourceError(
                 f"{paths.show(given)} is neither a file nor a folder",

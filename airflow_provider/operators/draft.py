@@ -78,7 +78,7 @@ class DatasetCreateOperator(DatasetOperator):
 
 
 class DatasetAddOperator(DatasetOperator):
-    """Adds a file or a folder to a draft. Its bytes are read by the upload: on the same machine, or a shared path.
+    """Adds a file or a folder to a draft, or imports a URL. Files are read again by the upload, where they must be too.
 
     Args:
         ref: The draft, such as `create.output["version_id"]`.
@@ -90,6 +90,7 @@ class DatasetAddOperator(DatasetOperator):
         recursive: Whether patterns match at any depth.
         on_error: `skip` leaves unreadable files out and lists them in the result.
         max_workers: Threads that hash.
+        connection: Name of the connection through which a URL is read.
         kwargs: See `DatasetOperator`.
     """
 
@@ -107,6 +108,7 @@ class DatasetAddOperator(DatasetOperator):
         recursive: bool = True,
         on_error: OnError = "raise",
         max_workers: int | None = None,
+        connection: str | None = None,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -119,6 +121,7 @@ class DatasetAddOperator(DatasetOperator):
         self.recursive = recursive
         self.on_error = on_error
         self.max_workers = max_workers
+        self.connection = connection
 
 
 class DatasetExternalOperator(DatasetOperator):
@@ -126,10 +129,11 @@ class DatasetExternalOperator(DatasetOperator):
 
     Args:
         ref: The draft, such as `create.output["version_id"]`.
-        urls: `file://`, `s3://` or `http(s)://` URL of a file, folder or prefix; one or several.
+        urls: `file://`, `s3://`, `gs://`, `azure://` or `http(s)://` URL of a file, folder or prefix; one or several.
         wildcard: Patterns of what to take; default everything.
         dataset_path: Folder of the version that it goes to.
         recursive: Whether patterns match at any depth.
+        connection: Name of the connection through which the URLs are read.
         kwargs: See `DatasetOperator`.
     """
 
@@ -143,6 +147,7 @@ class DatasetExternalOperator(DatasetOperator):
         wildcard: Sequence[str] | str | None = None,
         dataset_path: str | None = None,
         recursive: bool = True,
+        connection: str | None = None,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -151,6 +156,7 @@ class DatasetExternalOperator(DatasetOperator):
         self.wildcard = wildcard
         self.dataset_path = dataset_path
         self.recursive = recursive
+        self.connection = connection
 
 
 class DatasetSyncOperator(DatasetOperator):
@@ -163,6 +169,7 @@ class DatasetSyncOperator(DatasetOperator):
         wildcard: Patterns of what to take; default everything.
         exclude: Patterns of what to leave out.
         max_workers: Threads that hash.
+        connection: Name of the connection through which a URL is read.
         kwargs: See `DatasetOperator`.
     """
 
@@ -177,6 +184,7 @@ class DatasetSyncOperator(DatasetOperator):
         wildcard: Sequence[str] | str | None = None,
         exclude: Sequence[str] | str = (),
         max_workers: int | None = None,
+        connection: str | None = None,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -186,6 +194,7 @@ class DatasetSyncOperator(DatasetOperator):
         self.wildcard = wildcard
         self.exclude = exclude
         self.max_workers = max_workers
+        self.connection = connection
 
 
 class DatasetRemoveOperator(DatasetOperator):

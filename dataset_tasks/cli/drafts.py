@@ -71,7 +71,7 @@ def create(
 
 def add(
     cli: Cli,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file or a folder.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder, or a URL to import: s3://, gs://, azure://.")],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,
@@ -87,6 +87,7 @@ def add(
         bool, typer.Option("--skip-errors", help="Leave unreadable files out and record them.")
     ] = False,
     max_workers: opt.Workers = None,
+    connection: opt.Connection = None,
 ) -> int:
     """Add a file or folder to a draft; its bytes are stored by `upload`."""
     from dataset_tasks.ops.requests import AddFiles, AddFilesResult
@@ -107,6 +108,7 @@ def add(
             recursive=recursive,
             on_error="skip" if skip_errors else "raise",
             max_workers=max_workers,
+            connection=connection,
         )
         return cli.perform(session, request, describe)
 
@@ -114,12 +116,14 @@ def add(
 def external(
     cli: Cli,
     urls: Annotated[
-        list[str], typer.Argument(metavar="URL...", help="file://, s3:// or http(s):// URLs of files or folders.")
+        list[str],
+        typer.Argument(metavar="URL...", help="file://, s3://, gs://, azure:// or http(s):// URLs of files or folders."),
     ],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     dataset_path: opt.DatasetPath = None,
     recursive: Annotated[bool, typer.Option(help="Whether wildcards match at any depth.")] = True,
+    connection: opt.Connection = None,
 ) -> int:
     """Add links to a draft: files that stay where they are, pinned as they are now."""
     from dataset_tasks.ops.requests import AddExternal, AddExternalResult
@@ -136,18 +140,20 @@ def external(
             wildcard=tuple(wildcard) if wildcard else None,
             dataset_path=dataset_path,
             recursive=recursive,
+            connection=connection,
         )
         return cli.perform(session, request, describe)
 
 
 def sync(
     cli: Cli,
-    path: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to mirror.")],
+    path: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to mirror, or a URL: s3://, gs://, azure://.")],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,
     dataset_path: opt.DatasetPath = None,
     max_workers: opt.Workers = None,
+    connection: opt.Connection = None,
 ) -> int:
     """Make a draft, or the part under --dataset-path, equal to a folder."""
     from dataset_tasks.ops.requests import SyncFolder, SyncFolderResult
@@ -165,6 +171,7 @@ def sync(
             wildcard=tuple(wildcard) if wildcard else None,
             exclude=tuple(exclude or ()),
             max_workers=max_workers,
+            connection=connection,
         )
         return cli.perform(session, request, describe)
 

@@ -84,6 +84,12 @@ Workers: TypeAlias = Annotated[
     int | None,
     typer.Option("--max-workers", metavar="N", min=1, help="Threads. Default: by the machine.", show_default=False),
 ]
+Connection: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--connection", metavar="NAME", help="Connection through which a URL is read.", show_default=False
+    ),
+]
 Call: TypeAlias = Annotated[
     str | None,
     typer.Option("--call", metavar="MODULE:FUNCTION", help="A Python function to call.", show_default=False),

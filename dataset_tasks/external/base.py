@@ -49,13 +49,13 @@ class Reader(Protocol):
     """
 
     def list(self, url: str, *, deep: bool) -> Listed:
-        """The files that a URL leads to; without `deep` only those directly in the folder."""
+        """The files that a URL leads to, found while they are iterated; without `deep` only those directly in the folder."""
 
     def stat(self, url: str) -> Pinned:
         """What is at a URL now."""
 
-    def open(self, url: str, pin: str) -> Iterator[bytes]:
-        """The bytes at a URL in pieces, if they are those of the pin."""
+    def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
+        """The bytes at a URL from a byte on, in pieces, if they are those of the pin."""
 
 
 def gone(url: str) -> SourceError:

@@ -32,7 +32,7 @@ class FileReader:
         """Size and mtime; see `Reader.stat`."""
         return _pinned(url, _look(url, _path(url)))
 
-    def open(self, url: str, pin: str) -> Iterator[bytes]:
+    def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
         """The bytes, if the file was not touched; looked at again in the end. See `Reader.open`."""
         try:
             fd = os.open(_path(url), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # never waits for a FIFO's writer
@@ -40,6 +40,7 @@ class FileReader:
             raise _refused(url, error) from error
         try:
             _check(url, fd, pin)
+            os.lseek(fd, start, os.SEEK_SET)
             while piece := os.read(fd, PIECE):
                 yield piece
             _check(url, fd, pin)

@@ -1,22 +1,40 @@
 """Links to objects in S3; the URL takes the options of an S3 store (`endpoint`, `region`, ...), and `versionId`.
 
-Pinned by size and ETag. An object that was written over can still be read where its bucket keeps versions and the URL
+Pinned by size and ETag. Answers may be wrong without boto3 noticing, so an ETag that is an MD5 is held against the bytes. An object that was written over can still be read where its bucket keeps versions and the URL
 names one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import TypedDict
+from functools import lru_cache, partial
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from dataset_tasks.errors import ObjectMissingError, SourceError, StorageError, StorageUnavailableError
+from dataset_tasks.errors import (
+    AlreadyExistsError,
+    ObjectMissingError,
+    SourceError,
+    StorageError,
+    StorageUnavailableError,
+)
 from dataset_tasks.external.base import GONE, PIECE, Found, Listed, Pinned, changed, gone, unavailable
 from dataset_tasks.paths import show
+from dataset_tasks.store import open_store
 from dataset_tasks.store.s3 import S3Store
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+T = TypeVar("T")
+
+_MD5: Final = re.compile(r'"([0-9a-f]{32})"\Z')
+#: How the names of buckets end whose ETags only look like MD5s.
+_NO_MD5: Final = "--x-s3"
 _VERSION = "versionId"
 _SAFE = "/!$&'()*+,;=:@~"
 
@@ -27,6 +45,19 @@ class _Where(TypedDict, total=False):
     Bucket: str
     Key: str
     VersionId: str
+
+
+class _Page(TypedDict, total=False):
+    """Which part of a listing."""
+
+    Delimiter: str
+    ContinuationToken: str
+
+
+class _Part(TypedDict, total=False):
+    """What is read of it."""
+
+    Range: str
 
 
 class S3Reader:
@@ -55,57 +86,79 @@ class S3Reader:
                     raise
             else:
                 return Listed([Found(key.rpartition("/")[2].encode(), url, size, pin)], is_folder=False)
-        files = list(self._below(url, f"{key.rstrip('/')}/" if key else "", deep=deep))
-        if not files:
+        files = self._below(url, f"{key.rstrip('/')}/" if key else "", deep=deep)
+        first = next(files, None)
+        if first is None:
             raise gone(url)
-        return Listed(files, is_folder=True)
+        return Listed(chain((first,), files), is_folder=True)
 
     def stat(self, url: str) -> Pinned:
         """Size and ETag; see `Reader.stat`."""
-        where = _where(url)
-        with self._explained(url):
-            answer = self._store.client.head_object(**where)
+        answer = self._asked(url, lambda: self._store.client.head_object(**_where(url)))
         return Pinned(answer["ContentLength"], answer["ETag"])
 
-    def open(self, url: str, pin: str) -> Iterator[bytes]:
-        """The bytes, if their ETag is that of the pin; see `Reader.open`."""
-        where = _where(url)
-        with self._explained(url):
-            answer = self._store.client.get_object(**where)
+    def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
+        """The bytes, if their ETag is that of the pin and, where it is an MD5, if that is theirs; see `Reader.open`."""
+        part: _Part = {"Range": f"bytes={start}-"} if start else {}
+        answer = self._asked(url, lambda: self._store.client.get_object(**_where(url), **part, IfMatch=pin), pin)
         body = answer["Body"]
         try:
             if answer["ETag"] != pin:
                 raise changed(url, answer["ETag"], pin)
+            if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+                raise unavailable(url, "its server gives no part of it")
+            expected = "" if start or self._store.bucket.endswith(_NO_MD5) else _md5_of(answer)
+            digest = hashlib.md5(usedforsecurity=False)
+            left = answer["ContentLength"]
             while True:
                 with self._explained(url):
                     piece = body.read(PIECE)
                 if not piece:
                     break
+                left -= len(piece)
+                if expected:
+                    digest.update(piece)
                 yield piece
+            if left:
+                raise unavailable(url, f"the answer broke off {left} bytes before its end")
         finally:
             body.close()
+        if expected and digest.hexdigest() != expected:
+            raise unavailable(url, f"other bytes came than those of its MD5, {expected}")
 
     def _below(self, url: str, prefix: str, *, deep: bool) -> Iterator[Found]:
         query = f"?{urlencode(self._options)}" if self._options else ""
         bucket = self._store.bucket
-        with self._explained(url):
-            pages = self._store.client.get_paginator("list_objects_v2")
-            asked = pages.paginate(Bucket=bucket, Prefix=prefix)
-            if not deep:
-                asked = pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-            for page in asked:
-                for each in page.get("Contents", []):
-                    key = each["Key"]
-                    if key.endswith("/"):  # what consoles make to show a folder
-                        continue
-                    where = f"s3://{bucket}/{quote(key, safe=_SAFE)}{query}"
-                    yield Found(key[len(prefix) :].encode(), where, each["Size"], each["ETag"])
+        more: _Page = {} if deep else {"Delimiter": "/"}
+        while True:
+            page = self._asked(url, partial(self._store.client.list_objects_v2, Bucket=bucket, Prefix=prefix, **more))
+            for each in page.get("Contents", []):
+                key = each["Key"]
+                if key.endswith("/"):  # what consoles make to show a folder
+                    continue
+                where = f"s3://{bucket}/{quote(key, safe=_SAFE)}{query}"
+                yield Found(key[len(prefix) :].encode(), where, each["Size"], each["ETag"])
+            if not page.get("IsTruncated"):
+                return
+            more = {**more, "ContinuationToken": page["NextContinuationToken"]}
+
+    def _asked(self, url: str, ask: Callable[[], T], pin: str = "") -> T:
+        """An answer, asked for again while the service may come back; errors name the URL."""
+
+        def explained() -> T:
+            with self._store.explained(_key(url)):
+                return ask()
+
+        with self._explained(url, pin):
+            return self._store.trouble().persist(explained)
 
     @contextmanager
-    def _explained(self, url: str) -> Iterator[None]:
+    def _explained(self, url: str, pin: str = "") -> Iterator[None]:
         try:
             with self._store.explained(_key(url)):
                 yield
+        except AlreadyExistsError as error:  # what a condition that does not hold is called elsewhere
+            raise changed(url, "another ETag", pin) from error
         except ObjectMissingError as error:
             raise gone(url) from error
         except StorageUnavailableError as error:
@@ -116,10 +169,20 @@ class S3Reader:
             ) from error
 
 
+def _md5_of(answer: GetObjectOutputTypeDef) -> str:
+    """The MD5 that the bytes must have, where the ETag is one: not that of an object in parts, nor of an encrypted one."""
+    found = _MD5.match(answer["ETag"])
+    if found is None or answer.get("ServerSideEncryption", "AES256") != "AES256" or answer.get("SSECustomerAlgorithm"):
+        return ""
+    return found[1]
+
+
 @lru_cache(maxsize=16)
 def _bucket(url: str) -> S3Store:
     """The client of a bucket, kept: making one takes longer than reading a small object."""
-    return S3Store(url)
+    store = open_store(url)
+    assert isinstance(store, S3Store)
+    return store
 
 
 def _key(url: str) -> str:

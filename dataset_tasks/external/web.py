@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +15,7 @@ from urllib import request as urls
 from urllib.parse import urlsplit
 
 from dataset_tasks.errors import InvalidArgumentError, SourceError
+from dataset_tasks.external import policy
 from dataset_tasks.external.base import PIECE, Found, Listed, Pinned, changed, gone, unavailable
 from dataset_tasks.external.urls import name_of
 from dataset_tasks.paths import show
@@ -69,8 +71,10 @@ class WebReader:
             )
         return found
 
-    def open(self, url: str, pin: str) -> Iterator[bytes]:
+    def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
         """The bytes, if the server says that they are those of the pin; see `Reader.open`."""
+        if start:
+            raise unavailable(url, "the answer broke off")
         try:
             answer = _asked(url, lambda: _open(url, "GET"))
         except failures.HTTPError as error:
@@ -79,11 +83,11 @@ class WebReader:
             if (found := _pin(answer.headers)) != pin:
                 raise changed(url, found, pin)
             try:
-                while piece := answer.read(PIECE):
+                while piece := answer.read1(PIECE):  # what has come so far: `read` would wait for all of it
                     yield piece
             except (OSError, http.client.HTTPException) as error:
                 raise unavailable(url, f"the answer broke off ({_words(error)})") from error
-            if answer.length:  # `read` with a size says nothing of an answer that ends too early
+            if answer.length:  # `read1` says nothing of an answer that ends too early
                 raise unavailable(url, f"the answer broke off {answer.length} bytes before its end")
 
 
@@ -95,10 +99,45 @@ class _Redirects(urls.HTTPRedirectHandler):
     ) -> urls.Request | None:
         if urlsplit(newurl).scheme != urlsplit(req.full_url).scheme:
             raise failures.HTTPError(req.full_url, code, "another scheme", headers, fp)
+        try:
+            policy.check_url(newurl)
+        except InvalidArgumentError:
+            fp.close()  # it holds the connection
+            raise
         made = super().redirect_request(req, fp, code, msg, headers, newurl)
         if made is not None:
             made.method = req.get_method()
         return made
+
+
+def _check_peer(connection: http.client.HTTPConnection) -> None:
+    """Refuses what a name turned out to lead to, before anything is said to it."""
+    peer = str(connection.sock.getpeername()[0])
+    if policy.is_metadata(peer):
+        connection.close()
+        raise policy.metadata(f"http://{connection.host}/", peer)
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _check_peer(self)
+
+
+class _SecureConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _check_peer(self)
+
+
+class _Http(urls.HTTPHandler):
+    def http_open(self, req: urls.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, req)
+
+
+class _Https(urls.HTTPSHandler):
+    def https_open(self, req: urls.Request) -> http.client.HTTPResponse:
+        return self.do_open(_SecureConnection, req, context=ssl.create_default_context())
 
 
 def _opener() -> urls.OpenerDirector:
@@ -106,8 +145,8 @@ def _opener() -> urls.OpenerDirector:
     opener = urls.OpenerDirector()
     for handler in (
         urls.ProxyHandler(),
-        urls.HTTPHandler(),
-        urls.HTTPSHandler(),
+        _Http(),
+        _Https(),
         urls.HTTPDefaultErrorHandler(),
         _Redirects(),
         urls.HTTPErrorProcessor(),

@@ -31,11 +31,12 @@ class Changing(Handle):
         *,
         max_workers: int | None = None,
         on_error: r.OnError = "raise",
+        connection: str | None = None,
     ) -> int:
         """Adds a file or folder and hashes it; `upload` stores it.
 
         Args:
-            path: File or folder.
+            path: File, folder, or `s3://`, `gs://`, `azure://` URL to import bytes from.
             wildcard: Glob or globs relative to `path`.
             local_base_folder: Files land under their path relative to it.
             dataset_path: Folder of the dataset to land in.
@@ -43,6 +44,7 @@ class Changing(Handle):
             verbose: Print what was added and modified.
             max_workers: Threads that read.
             on_error: `raise`, or `skip` to leave out what can't be read.
+            connection: Name of the connection through which a URL is read.
 
         Returns:
             How many paths were added that the version did not have.
@@ -61,6 +63,7 @@ class Changing(Handle):
             recursive=recursive,
             max_workers=max_workers,
             on_error=on_error,
+            connection=connection,
         )
         with self._telling(verbose):
             return self._run_watched(request, r.AddFilesResult).added
@@ -72,15 +75,18 @@ class Changing(Handle):
         dataset_path: str | None = None,
         recursive: bool = True,
         verbose: bool = False,
+        *,
+        connection: str | None = None,
     ) -> int:
         """Adds links: files that stay where they are, pinned as they are now.
 
         Args:
-            source_url: `file://`, `s3://` or `http(s)://` URL of a file, folder or prefix; one or several.
+            source_url: `file://`, `s3://`, `gs://`, `azure://` or `http(s)://` URL of a file, folder or prefix; one or several.
             wildcard: Glob or globs relative to the URL.
             dataset_path: Folder of the dataset to land in.
             recursive: Globs match at any depth.
             verbose: Print what was added and modified.
+            connection: Name of the connection through which the URLs are read.
 
         Returns:
             How many paths were added that the version did not have.
@@ -96,6 +102,7 @@ class Changing(Handle):
             wildcard=texts_of(wildcard),
             dataset_path=dataset_path,
             recursive=recursive,
+            connection=connection,
         )
         with self._telling(verbose):
             return self._run_watched(request, r.AddExternalResult).added
@@ -108,8 +115,9 @@ class Changing(Handle):
         *,
         wildcard: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
+        connection: str | None = None,
     ) -> tuple[int, int]:
-        """Makes the part of the version under `dataset_path` equal to a folder.
+        """Makes the part of the version under `dataset_path` equal to a folder, or to what lies below a URL.
 
         Returns:
             Files removed, and files added or modified.
@@ -124,6 +132,7 @@ class Changing(Handle):
             dataset_path=dataset_path,
             wildcard=texts_of(wildcard),
             exclude=texts_of(exclude) or (),
+            connection=connection,
         )
         with self._telling(verbose):
             result = self._run_watched(request, r.SyncFolderResult)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dataset_tasks import external, paths
 from dataset_tasks.errors import InvalidArgumentError, SourceError, SourceUnavailableError
 from dataset_tasks.external import Found
+from dataset_tasks.external.urls import with_connection
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.manifest.columns import binaries, int64s, strings
 from dataset_tasks.model import Version
@@ -50,7 +51,7 @@ def links(context: Context, request: AddExternal, title: str, base: Manifest) ->
         InvalidArgumentError, SourceError: As `run`.
     """
     folder = paths.normalise(request.dataset_path)
-    urls = list(dict.fromkeys(map(external.canonical, request.urls)))
+    urls = list(dict.fromkeys(with_connection(external.canonical(url), request.connection) for url in request.urls))
     if not urls:
         raise InvalidArgumentError("there is no URL to link to", hint="Give one or several.")
     with context.progress.task(f"{title}: look at links", files=len(urls)) as task:

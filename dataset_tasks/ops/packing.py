@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.chunks import ChunkWriter
 from dataset_tasks.errors import SourceError
+from dataset_tasks.external.stream import Ahead, is_worth_another_try
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.hashing import open_source
 from dataset_tasks.manifest.codec import damaged
@@ -23,11 +25,15 @@ from dataset_tasks.ops.requests import Upload
 from dataset_tasks.paths import show, to_text
 from dataset_tasks.progress import Task
 from dataset_tasks.session import Session
+from dataset_tasks.sources import unpinned
+
+_TRIES = 3
 
 
 @dataclass(slots=True)
 class Job:
-    """The files of one chunk, sorted by path; `total` is their bytes. `is_last`: the commit follows at once, so no delta is needed."""
+    """The files of one chunk, sorted by path; `total` is their bytes. The hash of a file at a URL is empty where nobody
+    knows it yet, `Packed.placed` tells it then. `is_last`: the commit follows at once, so no delta is needed."""
 
     paths: list[bytes] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -43,6 +49,11 @@ class Job:
         self.hashes.append(sha256)
         self.sources.append(source)
         self.total += size
+
+    def remote(self) -> list[tuple[str, str, int] | None]:
+        """URL, pin and size of each file that is at a URL, None for others."""
+        where = [None if source is None else unpinned(source) for source in self.sources]
+        return [None if each is None else (*each, size) for each, size in zip(where, self.sizes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +97,20 @@ def pack(
     objects.begin(version.id, store_id, keys)
     failures: dict[str, str] = {}
     members: list[Member] = []
-    with objects.writer(store_id, keys[0]) as sink:
+    with objects.writer(store_id, keys[0]) as sink, Ahead(job.remote()) as ahead:
         writer = ChunkWriter(sink, request.compression)
         known: dict[bytes, Member] = {}
-        for path, size, sha256, source in zip(job.paths, job.sizes, job.hashes, job.sources, strict=True):
+        for at, (path, size, sha256) in enumerate(zip(job.paths, job.sizes, job.hashes, strict=True)):
             try:
-                member = known.get(sha256) or _add(writer, path, size, sha256, source)
+                member = (known.get(sha256) if sha256 else None) or _add(writer, job, at, ahead)
             except SourceError as error:
+                if error.retryable:  # no fault of the file: what is stored so far is kept for the next try
+                    raise
                 failures[to_text(path)] = error.message
                 if writer.broken:
                     return _again_without(context, version, store_id, job, request, task, failures)
                 continue
-            known[sha256] = member
+            known[member.sha256] = member
             members.append(member._replace(path=path))
             failpoint("upload.after_member")
             task.advance(files=1, bytes=size)
@@ -119,9 +132,12 @@ def pack(
     )
 
 
-def _add(writer: ChunkWriter, path: bytes, size: int, sha256: bytes, source: bytes | None) -> Member:
+def _add(writer: ChunkWriter, job: Job, at: int, ahead: Ahead) -> Member:
+    path, size, sha256, source = job.paths[at], job.sizes[at], job.hashes[at], job.sources[at]
     if source is None:
         raise SourceError(f"{show(path)}: nobody recorded where it is", hint="Add it again.")
+    if not source.startswith(b"/"):
+        return _add_remote(writer, job, at, ahead)
     try:
         fd = open_source(source)
     except OSError as error:
@@ -130,6 +146,24 @@ def _add(writer: ChunkWriter, path: bytes, size: int, sha256: bytes, source: byt
         return writer.add(fd, path, size, sha256)
     finally:
         os.close(fd)
+
+
+def _add_remote(writer: ChunkWriter, job: Job, at: int, ahead: Ahead) -> Member:
+    """Packs a file from its URL; other bytes than expected, and an answer that breaks off, are worth another try."""
+    path, size, sha256 = job.paths[at], job.sizes[at], job.hashes[at] or None
+    for left in reversed(range(_TRIES)):
+        try:
+            with closing(ahead.open(at)) as file:
+                return writer.add(file, path, size, sha256)
+        except SourceError as error:
+            if writer.broken or not left or not is_worth_another_try(error):
+                url = to_text(job.sources[at] or b"").partition(" ")[0]
+                where = "" if url in error.message else f" (from {show(url)})"
+                name = "" if error.message.startswith(show(path)) else f"{show(path)}: "
+                raise type(error)(
+                    f"{name}{error.message}{where}", paths=(to_text(path),), hint=error.hint, kind=error.kind
+                ) from error
+    raise AssertionError("the last try returns or raises")
 
 
 def _again_without(

@@ -84,7 +84,10 @@ class CreateResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddFiles(Request):
-    """Adds a file or a folder to a draft; bytes are uploaded later."""
+    """Adds a file or a folder to a draft; bytes are uploaded later.
+
+    `path` may be a URL of an object store; `connection` names the connection with its endpoint and credentials.
+    """
 
     verb: ClassVar[str] = "add"
     ref: str
@@ -96,6 +99,7 @@ class AddFiles(Request):
     recursive: bool = True
     on_error: OnError = "raise"
     max_workers: int | None = None
+    connection: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,10 @@ class AddFilesResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddExternal(Request):
-    """Adds links to a draft: files that stay at `file://`, `s3://` or `http(s)://` URLs, each pinned as it is now."""
+    """Adds links to a draft: files that stay where their URLs lead to, each pinned as it is now.
+
+    `connection` names the connection with endpoint and credentials; the links keep its name.
+    """
 
     verb: ClassVar[str] = "external"
     ref: str
@@ -119,6 +126,7 @@ class AddExternal(Request):
     wildcard: tuple[str, ...] | None = None
     dataset_path: str | None = None
     recursive: bool = True
+    connection: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +141,7 @@ class AddExternalResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncFolder(Request):
-    """Makes the part of a draft under `dataset_path` equal to a folder."""
+    """Makes the part of a draft under `dataset_path` equal to a folder, or to what lies below a URL."""
 
     verb: ClassVar[str] = "sync"
     ref: str
@@ -142,6 +150,7 @@ class SyncFolder(Request):
     wildcard: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     max_workers: int | None = None
+    connection: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -223,6 +223,7 @@ def _sync(spec: Spec, draft: str, sync: schema.Sync) -> SyncFolder:
         dataset_path=sync.dataset_path,
         wildcard=_patterns(sync.wildcard),
         exclude=tuple(sync.exclude or ()),
+        connection=sync.connection,
     )
 
 
@@ -237,6 +238,7 @@ def _add(spec: Spec, draft: str, add: schema.Add) -> AddFiles:
         dataset_path=add.dataset_path,
         recursive=add.recursive,
         on_error=add.on_error,
+        connection=add.connection,
     )
 
 
@@ -247,6 +249,7 @@ def _external(draft: str, link: schema.External) -> AddExternal:
         wildcard=_patterns(link.wildcard),
         dataset_path=link.dataset_path,
         recursive=link.recursive,
+        connection=link.connection,
     )
 
 

@@ -18,6 +18,7 @@ from dataset_tasks.ops.add import scanned, source_of
 from dataset_tasks.ops.content import Edit
 from dataset_tasks.ops.context import Context
 from dataset_tasks.ops.external import links
+from dataset_tasks.ops.imported import listed
 from dataset_tasks.ops.remove import matching
 from dataset_tasks.ops.requests import (
     AddExternal,
@@ -34,7 +35,7 @@ from dataset_tasks.ops.requests import (
 from dataset_tasks.ops.transform import code_digest
 from dataset_tasks.paths import DatasetPattern, normalise
 from dataset_tasks.session import Session
-from dataset_tasks.sources import Source
+from dataset_tasks.sources import Source, is_url
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, bind
 
 Status: TypeAlias = Literal["new", "changes", "unchanged"]
@@ -165,6 +166,11 @@ class _Simulation:
         if self._content is None:
             return
         within = None
+        if is_url(request.path):
+            below = PathRange.under(normalise(request.dataset_path)) if isinstance(request, SyncFolder) else None
+            store_id = self._last.store_id if self._last else self._session.store_id()
+            self._apply(listed(self._context, store_id, self._content, request, within=below))
+            return
         if isinstance(request, AddFiles):
             source = source_of(request)
         else:

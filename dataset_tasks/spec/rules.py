@@ -8,7 +8,8 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.external.urls import canonical
+from dataset_tasks.external.policy import check_url
+from dataset_tasks.external.urls import canonical, of_a_bucket, with_connection
 from dataset_tasks.model import JsonValue, is_dataset_word
 from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.definition import Definition, Spec
@@ -24,9 +25,6 @@ from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
 #: The operation that brings one takes its line out and gives the key a type in `schema`.
 LATER: Final[Mapping[tuple[str, ...], str]] = {
     ("keep",): "retention",
-    ("sync", "connection"): "a connection of a single source",
-    ("add", "connection"): "a connection of a single source",
-    ("external", "connection"): "a connection of a single source",
 }
 #: Keys that a squash leaves no room for: it takes whole versions and ends in a final one.
 NOT_WITH_SQUASH: Final = (
@@ -65,7 +63,7 @@ class Rules:
         for key, definition in definitions.items():
             self._dataset(definition, schedule, params)
             self._paths(key, definition.model, check_sources=check_sources)
-            self._links(key, definition.model)
+            self._urls(key, definition.model)
         self._assets(definitions)
         order = self._order(definitions)
         if self.problems:
@@ -311,17 +309,32 @@ class Rules:
         for path, text in places:
             absolute = self.path.parent / os.path.expanduser(text)
             if "://" in text:
-                self.places.at_value(("datasets", key, *path), "not supported yet: a source at a URL")
-            elif check_sources and "${" not in text and not absolute.exists():
+                continue
+            if check_sources and "${" not in text and not absolute.exists():
                 self.places.at_value(("datasets", key, *path), f"there is no {text!r} in {self.path.parent}")
 
-    def _links(self, key: str, model: schema.Dataset) -> None:
-        for place, link in enumerate(model.external):
+    def _urls(self, key: str, model: schema.Dataset) -> None:
+        """URLs are looked at as text; where a placeholder is left, when the run fills it in."""
+        held: list[tuple[Path, str, str | None, bool]] = [
+            (("external", place, "url"), link.url, link.connection, False) for place, link in enumerate(model.external)
+        ]
+        held += [(("add", place, "path"), add.path, add.connection, True) for place, add in enumerate(model.add)]
+        if model.sync is not None:
+            held.append((("sync", "path"), model.sync.path, model.sync.connection, True))
+        for path, text, connection, is_import in held:
+            if "${" in text:
+                continue
             try:
-                if "${" not in link.url:
-                    canonical(link.url)
+                if not is_import:
+                    check_url(with_connection(canonical(text), connection))
+                elif "://" in text:
+                    check_url(with_connection(of_a_bucket(text), connection))
+                elif connection is not None:
+                    self.places.at_key(
+                        ("datasets", key, *path[:-1], "connection"), f"is for URLs, and {text!r} is a path of this machine"
+                    )
             except InvalidArgumentError as error:
-                self.places.at_value(("datasets", key, "external", place, "url"), error.message)
+                self.places.at_value(("datasets", key, *path), error.message)
 
     # --- all datasets -------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ class Defaults(Part):
 class Add(Part):
     """Files to add."""
 
-    path: str = Field(description="File or folder, relative to the spec.")
+    path: str = Field(description="File or folder, relative to the spec; or `s3://`, `gs://`, `azure://` URL.")
     wildcard: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
     exclude: OneOrMany | None = Field(default=None, description="Not the files that match one of these.")
     local_base_folder: str | None = Field(default=None, description="Paths in the version are relative to this folder.")
@@ -107,29 +107,31 @@ class Add(Part):
     on_error: Literal["raise", "skip"] = Field(
         default="raise", description="What to do about a file that can't be read."
     )
-    connection: Later = Field(default=None, description="Connection of a URL.")
+    connection: str | None = Field(default=None, description="Connection through which a URL is read.")
 
 
 class External(Part):
     """Links to add: files that stay where they are."""
 
-    url: str = Field(description="`file://`, `s3://` or `http(s)://` URL of a file, folder or prefix.")
+    url: str = Field(
+        description="`file://`, `s3://`, `gs://`, `azure://` or `http(s)://` URL of a file, folder or prefix."
+    )
     wildcard: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
     dataset_path: str | None = Field(default=None, description="Folder in the version that takes the links.")
     recursive: bool = Field(default=True, description="Whether folders inside are taken too.")
-    connection: Later = Field(default=None, description="Connection of the URL.")
+    connection: str | None = Field(default=None, description="Connection through which the URL is read.")
 
 
 class Sync(Part):
     """The folder that the version, or its part under `dataset_path`, is made equal to."""
 
-    path: str = Field(description="Folder, relative to the spec.")
+    path: str = Field(description="Folder, relative to the spec; or `s3://`, `gs://`, `azure://` URL.")
     dataset_path: str | None = Field(
         default=None, description="Folder in the version that mirrors it; all of the version."
     )
     wildcard: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
     exclude: OneOrMany | None = Field(default=None, description="Not the files that match one of these.")
-    connection: Later = Field(default=None, description="Connection of a URL.")
+    connection: str | None = Field(default=None, description="Connection through which a URL is read.")
 
 
 class Input(Part):

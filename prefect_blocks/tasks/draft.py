@@ -103,6 +103,7 @@ def add_files(
     recursive: bool = True,
     on_error: OnError = "raise",
     max_workers: int | None = None,
+    connection: str | None = None,
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -119,6 +120,7 @@ def add_files(
         recursive: Whether folders inside are taken too.
         on_error: What to do about a file that can't be read.
         max_workers: Threads that hash; default the number of cores.
+        connection: Name of the connection through which a URL is read.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -142,6 +144,7 @@ def add_files(
             recursive=recursive,
             on_error=on_error,
             max_workers=max_workers,
+            connection=connection,
         )
     )
 
@@ -153,6 +156,7 @@ def add_external_files(
     wildcard: str | Sequence[str] | None = None,
     dataset_path: str | None = None,
     recursive: bool = True,
+    connection: str | None = None,
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -161,10 +165,11 @@ def add_external_files(
 
     Args:
         ref: The draft.
-        urls: `file://`, `s3://` or `http(s)://` URL of a file, folder or prefix; one or several.
+        urls: `file://`, `s3://`, `gs://`, `azure://` or `http(s)://` URL of a file, folder or prefix; one or several.
         wildcard: Only files that match one of these patterns.
         dataset_path: Folder in the version that takes the links.
         recursive: Whether folders inside are taken too.
+        connection: Name of the connection through which the URLs are read.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -184,6 +189,7 @@ def add_external_files(
             wildcard=None if wildcard is None else many(wildcard),
             dataset_path=dataset_path,
             recursive=recursive,
+            connection=connection,
         )
     )
 
@@ -196,6 +202,7 @@ def sync_folder(
     wildcard: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] = (),
     max_workers: int | None = None,
+    connection: str | None = None,
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -209,6 +216,7 @@ def sync_folder(
         wildcard: Only files that match one of these patterns.
         exclude: Not the files that match one of these.
         max_workers: Threads that hash; default the number of cores.
+        connection: Name of the connection through which a URL is read.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -229,6 +237,7 @@ def sync_folder(
             wildcard=None if wildcard is None else many(wildcard),
             exclude=many(exclude),
             max_workers=max_workers,
+            connection=connection,
         )
     )
 

@@ -439,7 +439,7 @@ def test_keys_that_are_no_dataset_paths_are_refused_by_name(draft: Dataset, s3: 
         ("lake/nothing", "there is nothing at", SourceError),
         ("lake/nothing/", "there is nothing at", SourceError),
         ("no-such-bucket/", "NoSuchBucket", SourceError),
-        ("lake/a?color=red", "unknown color", InvalidArgumentError),
+        ("lake/a?color=red", "unknown options: color", InvalidArgumentError),
     ],
 )
 def test_what_is_not_in_s3_is_refused(draft: Dataset, s3: Any, path: str, match: str, kind: type[Exception]) -> None:

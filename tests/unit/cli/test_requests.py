@@ -37,22 +37,26 @@ CALLS: list[tuple[list[str], r.Request]] = [
     (["add", "data", "--id", ID], r.AddFiles(ref=ID, path="data")),
     (
         ["add", "data", "--id", ID, "-w", "*.csv", "-w", "*.txt", "-x", "tmp", "--local-base-folder", "/d",
-         "--dataset-path", "in", "--no-recursive", "--skip-errors", "--max-workers", "3"],
+         "--dataset-path", "in", "--no-recursive", "--skip-errors", "--max-workers", "3", "--connection", "lake"],
         r.AddFiles(
             ref=ID, path="data", wildcard=("*.csv", "*.txt"), exclude=("tmp",), local_base_folder="/d",
-            dataset_path="in", recursive=False, on_error="skip", max_workers=3,
+            dataset_path="in", recursive=False, on_error="skip", max_workers=3, connection="lake",
         ),
     ),
     (
-        ["external", "s3://a/b", "file:///c", "--id", ID, "-w", "*.csv", "--dataset-path", "in", "--no-recursive"],
+        ["external", "s3://a/b", "file:///c", "--id", ID, "-w", "*.csv", "--dataset-path", "in", "--no-recursive",
+         "--connection", "lake"],
         r.AddExternal(
-            ref=ID, urls=("s3://a/b", "file:///c"), wildcard=("*.csv",), dataset_path="in", recursive=False
+            ref=ID, urls=("s3://a/b", "file:///c"), wildcard=("*.csv",), dataset_path="in", recursive=False,
+            connection="lake",
         ),
     ),
     (
-        ["sync", "data", "--id", ID, "-w", "*.csv", "-x", "tmp", "--dataset-path", "in", "--max-workers", "3"],
+        ["sync", "data", "--id", ID, "-w", "*.csv", "-x", "tmp", "--dataset-path", "in", "--max-workers", "3",
+         "--connection", "lake"],
         r.SyncFolder(
-            ref=ID, path="data", wildcard=("*.csv",), exclude=("tmp",), dataset_path="in", max_workers=3
+            ref=ID, path="data", wildcard=("*.csv",), exclude=("tmp",), dataset_path="in", max_workers=3,
+            connection="lake",
         ),
     ),
     (["remove", "*.tmp", "x", "--id", ID, "--no-recursive"],

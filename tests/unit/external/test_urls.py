@@ -26,8 +26,9 @@ REFUSED = {
     "": "is no URL",
     "ftp://example.org/a": "ftp:// URLs are not read",
     "data:text/plain,a": "is no URL",
-    "gs://lake/a": "gs:// URLs are not supported yet",
-    "azure://lake/a": "azure:// URLs are not supported yet",
+    "gcs://lake/a": "gcs:// URLs are not read\nhint: Write gs://bucket/name",
+    "abfss://lake/a": "Write azure://container/name",
+    "gs:///a.csv": "names no bucket",
     "http:///a.csv": "names no host",
     "s3:///a.csv": "names no bucket",
     "http://example.org:port/a": "is no URL",
@@ -45,6 +46,9 @@ SECRETS = [
     "https://lake.blob.core.windows.net/a?se=1&sig=sesame",
     "https://example.org/a?ACCESS_TOKEN=sesame",
     "s3://lake/a?aws_secret_access_key=sesame",
+    "s3://lake/a?endpoint=http://ana:sesame@127.0.0.1:9000",
+    "gs://sesame@lake/a",
+    "azure://lake/a?sig=sesame",
 ]
 
 
@@ -66,6 +70,16 @@ def test_credentials_in_a_url_are_refused_and_not_shown(url: str) -> None:
         canonical(url)
     assert "sesame" not in str(caught.value)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ana:sesame@example.org/a", "ftp://ana:sesame@example.org/a", "https://ana:ses/ame@example.org/a?b"],
+)
+def test_what_is_no_url_is_shown_without_what_may_be_a_password(url: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        canonical(url)
+    assert "ana:ses" not in str(caught.value)
 
 
 def test_the_name_of_a_url_is_its_last_part_without_escapes() -> None:
