@@ -153,8 +153,13 @@ def _reader(url: str) -> Reader:
 
             return S3Reader(url)
         case "gs" | "azure":
-            from dataset_tasks.external.clouds import CloudReader  # obstore: likewise
+            try:
+                from dataset_tasks.external.clouds import CloudReader  # obstore: likewise
+            except ModuleNotFoundError:
+                from dataset_tasks.store import open_store
 
+                open_store(url)  # says what to install
+                raise
             return CloudReader(url)
         case _:
             from dataset_tasks.external.web import WebReader

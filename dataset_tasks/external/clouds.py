@@ -1,34 +1,39 @@
-"""Files in Google Cloud Storage (`gs://bucket/name`) and Azure Blob Storage (`azure://container/name`), through obstore.
+"""Files in Google Cloud Storage (`gs://bucket/name`) and Azure Blob Storage (`azure://container/name`).
 
-Pinned by size and ETag. Options behind a `?`: `endpoint`, `account` (Azure), `connection`. Where neither a connection nor the
-environment gives credentials, requests go without: public data can be read.
+The URL takes the options of a store there. Pinned by size and ETag, and read in blocks on condition of it.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from dataset_tasks.connections import StoreOptions, resolve
-from dataset_tasks.errors import InvalidArgumentError, SourceError
-from dataset_tasks.external.base import GONE, PIECE, Found, Listed, Pinned, changed, gone, unavailable
+import obstore
+
+from dataset_tasks.errors import (
+    AlreadyExistsError,
+    ObjectMissingError,
+    SourceError,
+    StorageError,
+    StorageUnavailableError,
+)
+from dataset_tasks.external.base import GONE, Found, Listed, Pinned, changed, gone, unavailable
 from dataset_tasks.paths import show
+from dataset_tasks.store import open_store
+from dataset_tasks.store.object import ObjectStore
+from dataset_tasks.store.transfer import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
-    from obstore.store import AzureConfig, AzureStore, ClientConfig, GCSConfig, GCSStore, RetryConfig
 
-_SAFE = "/!$&'()*+,;=:@~"
-_STATUS = re.compile(r"status code: (\d{3})")
-_PAGE = 1000
-_RETRIES: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+T = TypeVar("T")
+
+_SAFE: Final = "/!$&'()*+,;=:@~"
+_PAGE: Final = 1000
 
 
 class CloudReader:
@@ -38,7 +43,7 @@ class CloudReader:
         url: Any of them: scheme, bucket and options count.
 
     Raises:
-        InvalidArgumentError: An option is not known or can't be used, or obstore is not installed.
+        InvalidArgumentError: An option is not known or can't be used.
         NotFoundError: There is no such connection.
     """
 
@@ -67,44 +72,37 @@ class CloudReader:
 
     def stat(self, url: str) -> Pinned:
         """Size and ETag; see `Reader.stat`."""
-        import obstore
-
-        with _explained(url):
-            return _pinned(url, obstore.head(self._store, _key(url)))
+        return _pinned(url, self._asked(url, lambda: obstore.head(self._store.inner, _key(url))))
 
     def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
         """The bytes, if their ETag is that of the pin; see `Reader.open`."""
-        import obstore
-
-        options: GetOptions = {"if_match": pin}
-        if start:
-            options["range"] = {"offset": start}
-        with _explained(url, pin):
-            answer = obstore.get(self._store, _key(url), options=options)
-            found = _pinned(url, answer.meta).pin
-            pieces = iter(answer.stream(min_chunk_size=PIECE))
+        size, found = self.stat(url)
         if found != pin:
             raise changed(url, found, pin)
-        if answer.range[0] != start:
-            raise unavailable(url, "its server gives no part of it")
-        while True:
-            with _explained(url):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            yield bytes(piece)
+        while start < size:
+            end = min(size, start + BLOCK_BYTES)
+            piece = self._asked(url, partial(self._block, url, pin, start, end), pin)
+            yield piece
+            start += len(piece)
+
+    def _block(self, url: str, pin: str, start: int, end: int) -> bytes:
+        options: GetOptions = {"if_match": pin, "range": (start, end)}
+        answer = obstore.get(self._store.inner, _key(url), options=options)
+        piece = bytes(answer.bytes())
+        if tuple(answer.range) != (start, end) or len(piece) != end - start:
+            raise StorageUnavailableError(f"{len(piece)} bytes came, {end - start} were asked for", hint="Try again.")
+        return piece
 
     def _below(self, url: str, prefix: str, *, deep: bool) -> Iterator[Found]:
-        import obstore
-
         pages: Iterator[Sequence[ObjectMeta]]
-        with _explained(url):
-            if deep:
-                pages = obstore.list(self._store, prefix or None, chunk_size=_PAGE)
-            else:
-                pages = iter([obstore.list_with_delimiter(self._store, prefix or None)["objects"]])
+        if deep:
+            pages = obstore.list(self._store.inner, prefix or None, chunk_size=_PAGE)
+        else:
+            pages = iter(
+                [self._asked(url, lambda: obstore.list_with_delimiter(self._store.inner, prefix or None)["objects"])]
+            )
         while True:
-            with _explained(url):
+            with self._explained(url):
                 page = next(pages, None)
             if page is None:
                 return
@@ -113,6 +111,26 @@ class CloudReader:
                 where = f"{self._top}/{quote(key, safe=_SAFE)}{self._query}"
                 size, pin = _pinned(where, each)
                 yield Found(key[len(prefix) :].encode(), where, size, pin)
+
+    def _asked(self, url: str, ask: Callable[[], T], pin: str = "") -> T:
+        with self._explained(url, pin):
+            return ask()
+
+    @contextmanager
+    def _explained(self, url: str, pin: str = "") -> Iterator[None]:
+        try:
+            with self._store.explained(_key(url)):
+                yield
+        except ObjectMissingError as error:
+            raise gone(url) from error
+        except AlreadyExistsError as error:  # what a condition that does not hold is called elsewhere
+            raise changed(url, "another ETag", pin) from error
+        except StorageUnavailableError as error:
+            raise unavailable(url, error.message) from error
+        except StorageError as error:
+            raise SourceError(
+                f"{show(url)} can't be read: {error.message}", paths=(url,), hint=error.hint, kind=error.kind
+            ) from error
 
 
 def _key(url: str) -> str:
@@ -130,117 +148,8 @@ def _pinned(url: str, meta: ObjectMeta) -> Pinned:
 
 
 @lru_cache(maxsize=16)
-def _bucket(url: str) -> GCSStore | AzureStore:
+def _bucket(url: str) -> ObjectStore:
     """The client of a bucket, kept with its connections."""
-    try:
-        from obstore import exceptions as failures
-    except ImportError as error:
-        raise InvalidArgumentError(
-            f"{show(url)} can't be read without obstore", hint="Install `dataset-tasks[gcs]` or `dataset-tasks[azure]`."
-        ) from error
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(set(options) - {"endpoint", "account", "connection"})
-    if unknown:
-        raise InvalidArgumentError(
-            f"{show(url)}: unknown option {', '.join(map(show, unknown))}",
-            hint="Behind the `?` there may be endpoint, account (Azure) and connection.",
-        )
-    held = resolve(options["connection"]) if options.get("connection") else StoreOptions()
-    endpoint = options.get("endpoint") or held.endpoint_url
-    try:
-        if parts.scheme == "gs":
-            return _google(parts.netloc, endpoint, held)
-        return _azure(parts.netloc, endpoint, options.get("account") or held.account, held)
-    except (failures.BaseError, ValueError, TypeError):  # their words may hold what is secret
-        raise InvalidArgumentError(
-            f"the options of {show(url)} can't be used", hint="Check endpoint, account and the connection's fields."
-        ) from None
-
-
-def _google(bucket: str, endpoint: str, held: StoreOptions) -> GCSStore:
-    from obstore.store import GCSStore
-
-    config: GCSConfig = {}
-    if endpoint:
-        config["base_url"] = endpoint
-    if held.service_account.lstrip().startswith("{"):
-        config["service_account_key"] = held.service_account
-    elif held.service_account:
-        config["service_account"] = held.service_account
-    elif not _has_google_credentials():
-        config["skip_signature"] = True
-    return GCSStore(bucket, config=config, client_options=_client(endpoint), retry_config=_RETRIES)
-
-
-def _azure(container: str, endpoint: str, account: str, held: StoreOptions) -> AzureStore:
-    from obstore.store import AzureStore
-
-    config: AzureConfig = {}
-    if account:
-        config["account_name"] = account
-    if endpoint:
-        config["endpoint"] = endpoint
-    if held.account_key:
-        config["account_key"] = held.account_key
-    if held.sas_token:
-        config["sas_key"] = held.sas_token
-    named = any(name.startswith("AZURE_") for name in os.environ)
-    if not (held.account_key or held.sas_token or named or _runs_on("Microsoft")):
-        config["skip_signature"] = True
-    return AzureStore(container, config=config, client_options=_client(endpoint), retry_config=_RETRIES)
-
-
-def _has_google_credentials() -> bool:
-    names = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY")
-    default = os.path.expanduser("~/.config/gcloud/application_default_credentials.json")
-    return any(os.environ.get(name) for name in names) or os.path.exists(default) or _runs_on("Google")
-
-
-def _runs_on(vendor: str) -> bool:
-    """Whether this is a machine of a cloud, which then knows who it is without being told."""
-    try:
-        with open("/sys/class/dmi/id/sys_vendor", encoding="ascii", errors="replace") as file:
-            return file.read().startswith(vendor)
-    except OSError:
-        return False
-
-
-def _client(endpoint: str) -> ClientConfig:
-    return {
-        "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=10),
-        "timeout": timedelta(hours=12),  # of a whole answer: what comes too slowly is given up by whoever reads
-        "user_agent": "dataset-tasks",
-    }
-
-
-@contextmanager
-def _explained(url: str, pin: str = "") -> Iterator[None]:
-    """Turns what obstore raises into errors of ours; its own words may hold a signed URL and are not repeated."""
-    from obstore import exceptions as failures
-
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise gone(url) from error
-    except failures.PreconditionError as error:
-        raise changed(url, "another ETag", pin) from error
-    except (failures.PermissionDeniedError, failures.UnauthenticatedError) as error:
-        raise SourceError(
-            f"{show(url)} is refused: its server answers {_status(error) or 'that it may not be read'}",
-            paths=(url,),
-            hint="Check the credentials: those of the `connection`, else of the environment.",
-        ) from error
-    except failures.InvalidPathError as error:
-        raise InvalidArgumentError(
-            f"{show(url)}: a name in it holds `//`, a `.` or a `..` part, which can't be read here",
-            hint="Rename it, or take another folder.",
-        ) from error
-    except failures.BaseError as error:
-        raise unavailable(url, f"its server answers {_status(error)}" if _status(error) else "no answer") from error
-
-
-def _status(error: Exception) -> str:
-    found = _STATUS.search(str(error))
-    return found[1] if found else ""
+    store = open_store(url)
+    assert isinstance(store, ObjectStore)
+    return store

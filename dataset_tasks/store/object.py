@@ -77,6 +77,11 @@ class ObjectStore(Store):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    @property
+    def inner(self) -> _Azure | _Google:
+        """What obstore opened; calls on it belong inside `explained`."""
+        return self._inner
+
     def put(self, key: str, data: Buffer, *, create_only: bool = False) -> None:
         """Writes a whole object; see `Store.put`."""
         full = self._full(key)
