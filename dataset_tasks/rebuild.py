@@ -233,6 +233,13 @@ def _read(key: str, journal: Journal) -> Journaled | str:
 
 def _registered(catalog: Catalog, objects: Objects, problems: list[str], progress: Progress, moment: int) -> int:
     """Makes the rows of all objects that versions refer to, by their indexes; how many versions were looked at."""
+
+    def mark(connection: Connection) -> bool:
+        lock(connection)
+        replay.purge_the_empty(connection)
+        return True
+
+    catalog.db.write(mark, landed=lambda _connection: None)
     waiting = catalog.db.read(replay.without_objects)
     done = 0
     with (

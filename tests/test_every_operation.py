@@ -57,7 +57,7 @@ TASK_OF = {
     "transform": "transform_dataset", "check": "check_dataset", "upload": "upload_dataset",
     "finalize": "finalize_dataset", "build": "build_dataset", "approve": "approve_dataset",
     "publish": "publish_dataset", "squash": "squash_datasets",
-    "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
+    "copy": "copy_dataset", "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
     "undelete": "undelete_dataset", "gc": "collect_garbage",
 }  # fmt: skip
 

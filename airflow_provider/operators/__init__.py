@@ -9,7 +9,7 @@ from airflow_provider.operators.draft import (
     DatasetSyncOperator,
     DatasetTransformOperator,
 )
-from airflow_provider.operators.upkeep import DatasetGcOperator, DatasetUndeleteOperator
+from airflow_provider.operators.upkeep import DatasetCopyOperator, DatasetGcOperator, DatasetUndeleteOperator
 from airflow_provider.operators.version import (
     DatasetApproveOperator,
     DatasetBuildOperator,
@@ -27,6 +27,7 @@ __all__ = [
     "DatasetApproveOperator",
     "DatasetBuildOperator",
     "DatasetCheckOperator",
+    "DatasetCopyOperator",
     "DatasetCreateOperator",
     "DatasetDeleteOperator",
     "DatasetExternalOperator",

@@ -1,4 +1,4 @@
-"""Operators that look after what is stored: undelete, gc."""
+"""Operators that look after what is stored: undelete, gc, copy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from airflow_provider.operators.base import DatasetOperator
 from dataset_tasks.ops.references import Ref
-from dataset_tasks.ops.requests import Collect, Undelete
+from dataset_tasks.ops.requests import Collect, Copy, Undelete
 
 
 class DatasetUndeleteOperator(DatasetOperator):
@@ -56,3 +56,32 @@ class DatasetGcOperator(DatasetOperator):
         self.grace = grace
         self.idle = idle
         self.drafts = drafts
+
+
+class DatasetCopyOperator(DatasetOperator):
+    """Copies a final version with its lineage into another catalog, or moves it to another store of its own.
+
+    Args:
+        ref: The version.
+        to_catalog: URL of the other catalog, without a password; None: the version's own.
+        to_store: URL of the store its bytes come to; default the session's.
+        lineage: Whether what it was made from is copied too; else its rows alone.
+        kwargs: See `DatasetOperator`.
+    """
+
+    operation = Copy
+
+    def __init__(
+        self,
+        *,
+        ref: Ref,
+        to_catalog: str | None = None,
+        to_store: str | None = None,
+        lineage: bool = True,
+        **kwargs: Any,  # Any: BaseOperator's own arguments
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ref = ref
+        self.to_catalog = to_catalog
+        self.to_store = to_store
+        self.lineage = lineage

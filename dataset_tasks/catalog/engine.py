@@ -206,6 +206,11 @@ def _parsed(text: str) -> URL:
     return url.set(database=unquote(url.database))
 
 
+def has_password(url: str) -> bool:
+    """Whether the URL holds a password: such a one must not be written down."""
+    return _parsed(url).password is not None
+
+
 def is_missing_file(url: str) -> bool:
     """Whether the URL names an SQLite file that is not there: connecting to it would make one."""
     parsed = _parsed(url)

@@ -149,7 +149,7 @@ class Replay:
 
     def undeleted(self, event: Event, was: _Payload) -> None:
         """A tombstone that became a version again."""
-        self._set(event, state=State(was["state"]), deleted=None)
+        self._set(event, state=State(was["state"]), deleted=None, purged=False)
 
     def moved(self, event: Event, was: _Payload) -> None:
         """A version whose bytes lie elsewhere since."""
@@ -306,6 +306,12 @@ def purge(connection: Connection, version_id: str) -> None:
     """Says of a tombstone that its bytes are gone."""
     where = t.versions.c.id == version_id
     connection.execute(sa.update(t.versions).where(where).values(purged=True, index_object=None))
+
+
+def purge_the_empty(connection: Connection) -> None:
+    """Says of tombstones without an index that their bytes are gone."""
+    where = (t.versions.c.state == State.DELETED) & t.versions.c.index_object.is_(None) & (t.versions.c.files > 0)
+    connection.execute(sa.update(t.versions).where(where).values(purged=True))
 
 
 def without_objects(connection: Connection) -> list[tuple[str, str, str]]:

@@ -13,9 +13,8 @@ from sqlalchemy.engine import Connection
 from dataset_tasks import versioning
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.approvals import Approvals
-from dataset_tasks.catalog.collect import Collecting
+from dataset_tasks.catalog.copying import Copying
 from dataset_tasks.catalog.engine import Database, is_missing_file
-from dataset_tasks.catalog.labels import Labels
 from dataset_tasks.catalog.leases import Lease
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
@@ -37,7 +36,7 @@ from dataset_tasks.model import JsonValue, State, Version
 _log = logging.getLogger(__name__)
 
 
-class Catalog(Collecting, Labels, Approvals):
+class Catalog(Copying, Approvals):
     """One catalog. Safe to share between threads."""
 
     @classmethod

@@ -1,17 +1,22 @@
-"""Commands on the catalog itself: init, show, upgrade, check, rebuild, move-store."""
+"""Commands on the catalog itself: init, show, upgrade, check, rebuild, move-store; and copy, from one to another."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import Exit, command
-from dataset_tasks.cli.context import Cli
+from dataset_tasks.cli.context import Cli, Want, label
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, size
 from dataset_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from dataset_tasks.ops.requests import Result
 
 PANEL = "Keep in order"
 
@@ -28,6 +33,7 @@ def register(app: typer.Typer) -> None:
     command(catalog, "rebuild", panel=PANEL)(rebuild)
     command(catalog, "move-store", panel=PANEL)(move_store)
     app.add_typer(catalog, name="catalog", rich_help_panel=PANEL)
+    command(app, "copy", panel=PANEL)(copy)
 
 
 def init(cli: Cli) -> Exit:
@@ -136,8 +142,9 @@ def rebuild(
     settings = _settings(cli)
     places = [place_of(each) for each in stores or [settings.store_url]]
     with cli.progress() as progress:
-        journals = find_journals(places, open_store, id)
-        done = run(settings.catalog_url, journals, open_store=open_store, clock=utc_now, progress=progress)
+        opener = partial(open_store, home=settings.home)
+        journals = find_journals(places, opener, id)
+        done = run(settings.catalog_url, journals, open_store=opener, clock=utc_now, progress=progress)
     unchanged = not done.applied and not done.objects
     if cli.as_json:
         cli.out.document({**asdict(done), "problems": list(done.problems), "unchanged": unchanged})
@@ -181,7 +188,7 @@ def move_store(
                 session.catalog,
                 which if which in stores else place_of(which),
                 place_of(place),
-                open_store=open_store,
+                open_store=partial(open_store, home=session.settings.home),
                 copy=not no_copy,
                 progress=progress,
             )
@@ -196,6 +203,37 @@ def move_store(
         )
         cli.out.note("The old place is as it was: remove it when nothing writes there any more.")
     return Exit.DONE
+
+
+def copy(
+    cli: Cli,
+    ref: opt.Ref = None,
+    id: opt.Id = None,
+    to_catalog: Annotated[
+        str | None,
+        typer.Option("--to-catalog", metavar="URL", help="Another catalog, made if missing.", show_default=False),
+    ] = None,
+    to_store: Annotated[
+        str | None, typer.Option("--to-store", metavar="URL", help="Where its bytes come to.", show_default=False)
+    ] = None,
+    lineage: Annotated[
+        bool, typer.Option(help="Copy what it was made from, too; else only what there is to know about that.")
+    ] = True,
+) -> int:
+    """Copy a final version with its lineage into another catalog, or move it to another store; every byte is verified."""
+    from dataset_tasks.ops.requests import Copy, CopyResult
+    from dataset_tasks.session import place_of
+
+    def describe(result: Result) -> str:
+        assert isinstance(result, CopyResult)
+        what = f"{count(result.versions, 'version')}, {count(result.objects, 'object')}, {size(result.bytes)}"
+        return f"copied {label(result)} {result.version_id}: {what}"
+
+    with cli.session() as session:
+        version = cli.version(session, ref, id, Want.PUBLISHED)
+        place = to_store if to_store is None else place_of(to_store)
+        request = Copy(ref=version.id, to_catalog=to_catalog, to_store=place, lineage=lineage)
+        return cli.perform(session, request, describe, remember=False)
 
 
 def _settings(cli: Cli) -> Settings:

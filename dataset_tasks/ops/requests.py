@@ -554,6 +554,33 @@ AnyRequest: TypeAlias = (
     | Delete
 )
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy(Request):
+    """Copies a final version with its lineage into another catalog, or moves it to another store of its own.
+
+    `to_catalog` is the URL of the other catalog, without a password; None: the version's own. `to_store` is the URL of
+    the store its bytes come to, default the session's. `lineage` False leaves the bytes of what it was made from behind.
+    """
+
+    verb: ClassVar[str] = "copy"
+    ref: str
+    to_catalog: str | None = None
+    to_store: str | None = None
+    lineage: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyResult(Result):
+    """The version where it is now, in the catalog it came to; how much of it and of its lineage had to be copied.
+
+    `unchanged` when all of it was there already.
+    """
+
+    versions: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+
 #: Every operation: its verb, request and result, in the order of a version's life.
 OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProxyType(
     {
@@ -577,6 +604,9 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
             (Delete, DeleteResult),
             (Undelete, UndeleteResult),
             (Collect, CollectResult),
+            (Repack, RepackResult),
+            (Repair, RepairResult),
+            (Copy, CopyResult),
         )
     }
 )

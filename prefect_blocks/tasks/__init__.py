@@ -24,7 +24,7 @@ from prefect_blocks.tasks.draft import (
     sync_folder,
     transform_dataset,
 )
-from prefect_blocks.tasks.upkeep import collect_garbage, undelete_dataset
+from prefect_blocks.tasks.upkeep import collect_garbage, copy_dataset, undelete_dataset
 from prefect_blocks.tasks.version import (
     approve_dataset,
     build_dataset,
@@ -44,6 +44,7 @@ __all__ = [
     "build_dataset",
     "check_dataset",
     "collect_garbage",
+    "copy_dataset",
     "create_dataset",
     "delete_dataset",
     "finalize_dataset",

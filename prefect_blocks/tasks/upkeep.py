@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Ref
-from dataset_tasks.ops.requests import Collect, Undelete
+from dataset_tasks.ops.requests import Collect, Copy, Undelete
 from prefect_blocks.running import Catalog, Json, Work
 from prefect_blocks.tasks.base import operation
 
@@ -65,3 +65,36 @@ def collect_garbage(
     """
     request = Collect(dry_run=dry_run, now=now, grace=grace, idle=idle, drafts=drafts)
     return Work.on(catalog, step, origin).run(request)
+
+
+@operation(Copy)
+def copy_dataset(
+    ref: Ref,
+    to_catalog: str | None = None,
+    to_store: str | None = None,
+    lineage: bool = True,
+    catalog: Catalog = None,
+    step: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Json:
+    """Copies a final version with its lineage into another catalog, or moves it to another store of its own.
+
+    Args:
+        ref: The version.
+        to_catalog: URL of the other catalog, without a password; None: the version's own.
+        to_store: URL of the store its bytes come to; default the session's.
+        lineage: Whether what it was made from is copied too; else its rows alone.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `CopyResult`.
+
+    Raises:
+        AlreadyExistsError: The other catalog has another version of that number.
+        IntegrityError: Stored bytes are missing or damaged.
+        StorageError: A store refused, or did not answer.
+    """
+    work = Work.on(catalog, step, origin)
+    return work.run(Copy(ref=work.ref(ref), to_catalog=to_catalog, to_store=to_store, lineage=lineage))

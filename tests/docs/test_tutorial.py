@@ -19,6 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 STORIES = (
     "tutorial.md",
     "command-line.md",
+    "catalog.md",
     *sorted(f"operations/{page.name}" for page in (DOCS / "operations").glob("*.md")),
 )
 

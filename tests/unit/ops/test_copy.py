@@ -1,0 +1,248 @@
+"""copy: versions go to other catalogs and stores whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset_tasks import Dataset
+from dataset_tasks.catalog.checks import check_catalog
+from dataset_tasks.errors import (
+    AlreadyExistsError,
+    IntegrityError,
+    InvalidArgumentError,
+    StateError,
+)
+from dataset_tasks.model import State, Version
+from dataset_tasks.ops.requests import Copy, CopyResult, Create, Delete
+from dataset_tasks.rebuild import find_journals, rebuild
+from dataset_tasks.session import Session, open_session
+from dataset_tasks.store import open_store
+from dataset_tasks.testing.invariants import assert_invariants
+
+
+@dataclass
+class Pair:
+    """A home with versions, and a place for others."""
+
+    here: Session
+    folder: Path
+    first: str
+    second: str
+    child: str
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.folder}/there.db"
+
+    @property
+    def store(self) -> str:
+        return str(self.folder / "there")
+
+    def there(self) -> Session:
+        return open_session(home=self.folder / "away", catalog_url=self.url, store_url=self.store)
+
+    def copy(self, ref: str, **more: Any) -> CopyResult:
+        result = self.here.run(Copy(ref=ref, to_catalog=self.url, to_store=self.store, **more))
+        assert isinstance(result, CopyResult)
+        return result
+
+
+@pytest.fixture
+def pair(home: Path, tmp_path: Path) -> Iterator[Pair]:
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(5):
+        (source / f"{i}.txt").write_text(f"text {i}\n" * 50)
+
+    def make(name: str, parents: list[str], **more: Any) -> str:
+        made = Dataset.create(dataset_project="p", dataset_name=name, parent_datasets=parents, **more)
+        made.sync_folder(source)
+        made.upload()
+        made.finalize()
+        return made.id
+
+    first = make("n", [], dataset_tags=["one"], description="the first")
+    (source / "0.txt").write_text("changed\n")
+    second = make("n", [first])
+    (source / "new.txt").write_text("new\n")
+    child = make("child", [second])
+    with open_session() as session:
+        session.change(child, lambda _v: {"metadata": {"rows": 3}})
+        session.catalog.publish(session.catalog.version(second), "prod", _record("publish"))
+        session.set_alias(session.catalog.version(first), "old")
+        session.flush_journal()
+        yield Pair(session, tmp_path, first, second, child)
+
+
+def _record(key: str) -> Any:
+    from dataset_tasks.catalog.writes import Record
+
+    return Record(key=key, verb="publish", digest="", result=lambda version: {"id": version.id})
+
+
+def plain(version: Version) -> dict[str, Any]:
+    """What a copy keeps."""
+    different = {"catalog_id", "sequence", "revision", "store_id", "index", "origin"}
+    return {name: getattr(version, name) for name in version.__slots__ if name not in different}
+
+
+def assert_sound(session: Session) -> None:
+    assert_invariants(session)
+    assert check_catalog(session.catalog.db) == []
+
+
+def test_a_copy_has_the_whole_lineage_and_stands_alone(pair: Pair) -> None:
+    done = pair.copy(pair.child)
+    assert (done.versions, done.unchanged) == (3, False)
+    expected = {v.id: plain(v) for v in pair.here.catalog.versions()}
+    shutil.rmtree(pair.folder / "home", ignore_errors=True)
+    with pair.there() as there:
+        assert done.catalog_id == there.catalog.id != pair.here.catalog.id
+        assert {v.id: plain(v) for v in there.catalog.versions()} == expected
+        assert there.catalog.aliases("p", "n") == {"prod": pair.second, "old": pair.first}
+        assert there.catalog.version(pair.child).origin["copied_from"] == pair.here.catalog.id
+        assert [v.id for v in there.catalog.ancestors(pair.child).values()] == [pair.first, pair.second, pair.child]
+        assert_sound(there)
+        again = pair.copy(pair.child)
+        assert (again.unchanged, again.versions, again.objects) == (True, 0, 0)
+        assert "already" in again.why
+
+
+def test_what_both_have_is_not_copied_twice(pair: Pair) -> None:
+    one = pair.copy(pair.first)
+    two = pair.copy(pair.child)
+    assert (one.versions, two.versions) == (1, 2)
+    with pair.there() as there:
+        keys = [key for key, _ in open_store(pair.store).list() if "/chunks/" in key]
+        assert len(keys) == len(set(keys)) == 3
+        assert_sound(there)
+
+
+def test_without_lineage_the_ancestors_are_tombstones_until_they_are_copied(pair: Pair) -> None:
+    assert pair.copy(pair.child, lineage=False).versions == 1
+    with pair.there() as there:
+        states = {v.id: v.state for v in there.catalog.ancestors(pair.child).values()}
+        assert states == {pair.first: State.DELETED, pair.second: State.DELETED, pair.child: State.COMPLETED}
+        assert check_catalog(there.catalog.db) == []
+        assert pair.copy(pair.child).versions == 2
+        assert {v.id: plain(v) for v in there.catalog.versions()} == {
+            v.id: plain(v) for v in pair.here.catalog.versions()
+        }
+        assert check_catalog(there.catalog.db) == []
+        told = {v.id: plain(v) for v in there.catalog.versions()}
+        journals = find_journals([pair.store], open_store, None)
+        other = f"sqlite:///{pair.folder}/rebuilt.db"
+        assert rebuild(other, journals, open_store=open_store, clock=there.clock).problems == ()
+        with open_session(catalog_url=other) as rebuilt:
+            assert {v.id: plain(v) for v in rebuilt.catalog.versions()} == told
+
+
+def test_a_deleted_ancestor_is_a_tombstone_there_too(pair: Pair) -> None:
+    pair.here.run(Delete(ref=pair.first, force=True))
+    assert pair.copy(pair.child).versions == 2
+    with pair.there() as there:
+        assert there.catalog.version(pair.first).state is State.DELETED
+        assert check_catalog(there.catalog.db) == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["copy.after_object=kill@2", "copy.after_index=kill@2", "copy.after_version=kill", "catalog.before_commit=kill@5"],
+)
+def test_a_copy_that_is_killed_goes_on(pair: Pair, point: str) -> None:
+    program = [sys.executable, "-m", "dataset_tasks.cli", "copy", pair.child, "--to-catalog", pair.url]
+    killed = subprocess.run(
+        [*program, "--to-store", pair.store], env={**os.environ, "DATASET_TASKS_FAILPOINTS": point}, check=False
+    )
+    assert killed.returncode == -9
+    pair.copy(pair.child)
+    with pair.there() as there:
+        assert {v.id: plain(v) for v in there.catalog.versions()} == {
+            v.id: plain(v) for v in pair.here.catalog.versions()
+        }
+        assert_sound(there)
+
+
+def test_a_damaged_object_is_not_copied(pair: Pair) -> None:
+    chunk = next((pair.here.settings.home / "store").glob("*/chunks/*.zip"))
+    chunk.chmod(0o600)
+    chunk.write_bytes(b"x" + chunk.read_bytes()[1:])
+    with pytest.raises(IntegrityError, match=chunk.stem):
+        pair.copy(pair.child)
+    with pair.there() as there:
+        assert pair.child not in {v.id for v in there.catalog.versions()}
+        assert_sound(there)
+
+
+def test_a_number_that_is_taken_there_is_refused(pair: Pair) -> None:
+    with pair.there() as there:
+        there.run(Create(project="p", name="child"))
+    with pytest.raises(AlreadyExistsError, match=r"has another p/child@1\.0\.0"):
+        pair.copy(pair.child)
+
+
+def test_a_version_that_was_deleted_there_stays_deleted(pair: Pair) -> None:
+    pair.copy(pair.child)
+    with pair.there() as there:
+        there.run(Delete(ref=pair.child))
+    with pytest.raises(StateError, match="is deleted in catalog"):
+        pair.copy(pair.child)
+
+
+def test_a_copy_needs_another_place_and_no_password(pair: Pair) -> None:
+    with pytest.raises(InvalidArgumentError, match="needs another place"):
+        pair.here.run(Copy(ref=pair.child))
+    with pytest.raises(InvalidArgumentError, match="holds a password") as raised:
+        pair.here.run(Copy(ref=pair.child, to_catalog="postgresql://me:canary@nowhere/db"))
+    assert "canary" not in str(raised.value)
+    with pytest.raises(InvalidArgumentError, match="own catalog"):
+        pair.here.run(Copy(ref=pair.child, to_catalog=pair.here.settings.catalog_url))
+
+
+def test_an_alias_that_points_elsewhere_there_is_left_alone(pair: Pair) -> None:
+    pair.copy(pair.first)
+    with pair.there() as there:
+        there.set_alias(there.catalog.version(pair.first), "prod")
+    pair.copy(pair.second)
+    with pair.there() as there:
+        assert there.catalog.aliases("p", "n")["prod"] == pair.first
+
+
+# --- to another store
+
+
+def test_a_version_moves_to_another_store_of_its_catalog(pair: Pair) -> None:
+    before = {v.id: plain(v) for v in pair.here.catalog.versions()}
+    done = pair.here.run(Copy(ref=pair.child, to_store=pair.store))
+    assert isinstance(done, CopyResult)
+    assert (done.versions, done.objects) == (3, 3)
+    assert {v.id: plain(v) for v in pair.here.catalog.versions()} == before
+    stores = {r.store_id for v in pair.here.catalog.versions() for r in pair.here.manifest(v).index.objects.values()}
+    assert stores == {pair.here.store_id(pair.store)}
+    assert_sound(pair.here)
+    for kind in ("chunks", "packs", "indexes"):
+        for path in (pair.here.settings.home / "store").glob(f"*/{kind}/*"):
+            path.unlink()
+    assert_sound(pair.here)
+    again = pair.here.run(Copy(ref=pair.child, to_store=pair.store))
+    assert again.unchanged
+
+
+def test_a_move_between_stores_that_is_killed_goes_on(pair: Pair) -> None:
+    program = [sys.executable, "-m", "dataset_tasks.cli", "copy", pair.child, "--to-store", pair.store]
+    for point in ("copy.after_moved_object=kill", "copy.after_moved_index=kill", "copy.after_moved_version=kill@2"):
+        killed = subprocess.run(program, env={**os.environ, "DATASET_TASKS_FAILPOINTS": point}, check=False)
+        assert killed.returncode == -9
+    pair.here.run(Copy(ref=pair.child, to_store=pair.store))
+    assert_sound(pair.here)
+    stores = {r.store_id for v in pair.here.catalog.versions() for r in pair.here.manifest(v).index.objects.values()}
+    assert stores == {pair.here.store_id(pair.store)}
