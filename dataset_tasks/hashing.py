@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 #: Stat (taken before reading) and SHA-256, or what is wrong with the file.
 Outcome: TypeAlias = "tuple[os.stat_result, bytes] | OSError | str"
@@ -78,11 +78,17 @@ def hash_opened(fd: int, before: os.stat_result, on_block: Callable[[int], None]
         return error
     finally:
         os.close(fd)
+    return difference(before, after, count) or (before, digest.digest())
+
+
+def difference(before: os.stat_result, after: os.stat_result, count: int) -> str:
+    """What says that a file was not read as one state of it, if anything; `count` bytes were read."""
+    size = before.st_size
     if size != after.st_size or before.st_mtime_ns != after.st_mtime_ns or before.st_ctime_ns != after.st_ctime_ns:
         return "changed while it was read"
     if count != size:  # as files of /proc do
         return f"says that it has {size:,} bytes, but {count:,} could be read"
-    return before, digest.digest()
+    return ""
 
 
 def look_at(name: bytes, folder: int, *, follow: bool) -> Outcome:
@@ -140,7 +146,7 @@ class Reading:
     """Files that are being hashed; `outcomes` has one for each, in their order, once `wait` has returned."""
 
     outcomes: list[Outcome]
-    jobs: list[Future[None]] = field(default_factory=list)
+    jobs: list[Future[Any]] = field(default_factory=list)  # Any: nobody looks at what they give
 
     def wait(self) -> None:
         """Returns when every file is read."""

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from dataset_tasks import paths
 from dataset_tasks.errors import SourceError
@@ -105,6 +105,15 @@ class _Piece:
     reading: Reading
 
 
+class Keeper(Protocol):
+    """Who reads files for a scan, because they are wanted for more than their hashes."""
+
+    def read(
+        self, reader: Reader, names: Sequence[bytes], places: Sequence[bytes], folder: int, links: frozenset[bytes]
+    ) -> Reading:
+        """As `Reader.read`; `places` are the dataset paths of the names."""
+
+
 class Scan:
     """The files of a source with their hashes; iterate once.
 
@@ -118,6 +127,7 @@ class Scan:
         max_workers: Threads that read; 1 reads in the caller's. Default: one a core and two more, at most 8.
         cache: Hashes of unchanged files; None reads everything.
         task: Where progress goes.
+        keeper: Reads in place of the scan and keeps what it reads.
 
     Raises:
         SourceError: While iterating. Something can't be read, changed meanwhile, or has a name that no dataset path
@@ -132,7 +142,9 @@ class Scan:
         max_workers: int | None = None,
         cache: StatCache | None = None,
         task: Task | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeper = keeper
         self.files = self.bytes = self.read_bytes = 0
         self._source = source
         self._raises = on_error == "raise"
@@ -222,9 +234,14 @@ class Scan:
         if self._failed:
             reading = Reading([look_at(name, files.fd, follow=name in files.links) for name in wanted])
         else:
-            reading = reader.read(wanted, files.fd, files.links)
+            reading = self._reading(reader, wanted, [places[at] for at in unread], files)
         self._pieces.append(_Piece(folder, names, places, stats, hashes, unread, began, reading))
         self._rows_ahead += len(names)
+
+    def _reading(self, reader: Reader, names: list[bytes], places: list[bytes], files: Files) -> Reading:
+        if self._keeper is None:
+            return reader.read(names, files.fd, files.links)
+        return self._keeper.read(reader, names, places, files.fd, files.links)
 
     def _well_named(self, names: list[bytes], places: list[bytes], folder: bytes) -> tuple[list[bytes], list[bytes]]:
         """The files whose dataset path is one; the others are problems."""

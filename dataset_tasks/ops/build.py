@@ -13,7 +13,9 @@ from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch, unchanged
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.delete import abandon
+from dataset_tasks.ops.onepass import Kept
 from dataset_tasks.ops.requests import (
+    AddFiles,
     Build,
     BuildResult,
     CheckResult,
@@ -21,11 +23,16 @@ from dataset_tasks.ops.requests import (
     Request,
     Result,
     Stage,
+    SyncFolder,
+    Transform,
+    Upload,
     VerifyResult,
 )
 from dataset_tasks.ops.run import run as run_request
 from dataset_tasks.ops.wire import with_versions
 
+#: Stages that put files into the draft, and the one that stores them.
+_FEEDING = (AddFiles, SyncFolder, Transform, Upload)
 _log = logging.getLogger("dataset_tasks")
 
 
@@ -56,8 +63,10 @@ def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> B
     before = catalog.previous(draft.project, draft.name, draft.partition)
     versions = {first.id: draft_id}
     notes: list[str] = []
+    uploads = [stage.request for stage in rest if isinstance(stage.request, Upload)]
+    kept = Kept(uploads[0]) if len(uploads) == 1 else None
     for stage in rest:
-        result = _stage(context, stage, versions)
+        result = _stage(context, stage, versions, kept if isinstance(stage.request, _FEEDING) else None)
         failpoint("build.after_stage")
         versions[stage.id] = result.version_id
         if result.unchanged:
@@ -84,7 +93,7 @@ def differing(result: VerifyResult) -> IntegrityError:
     )
 
 
-def _stage(context: Context, stage: Stage, versions: Mapping[str, str]) -> Result:
+def _stage(context: Context, stage: Stage, versions: Mapping[str, str], kept: Kept | None = None) -> Result:
     part = context.part(stage.id)
     request: Request = with_versions(stage.request, versions)
     return run_request(
@@ -94,6 +103,7 @@ def _stage(context: Context, stage: Stage, versions: Mapping[str, str]) -> Resul
         origin=context.origin,
         progress=context.progress,
         functions=context.functions,
+        kept=kept,
     )
 
 

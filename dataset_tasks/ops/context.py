@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.catalog.writes import Record
@@ -18,6 +18,9 @@ from dataset_tasks.ops.wire import to_json
 from dataset_tasks.progress import SILENT, Progress
 from dataset_tasks.session import Session
 
+if TYPE_CHECKING:
+    from dataset_tasks.ops.onepass import Kept
+
 #: In the origin of a dropped draft: the id of the version that stands in its place.
 STANDS = "stands"
 #: What the keys begin with of calls that were given none.
@@ -26,13 +29,18 @@ RANDOM_KEY = "call/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One run of one operation. `functions` are live callables by the text of a request's `call`."""
+    """One run of one operation.
+
+    `functions` are live callables by the text of a request's `call`. With `kept` an upload follows in the same build: an
+    add may store what it reads.
+    """
 
     session: Session
     key: str
     origin: Mapping[str, JsonValue] = field(default_factory=dict)
     progress: Progress = SILENT
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)  # Any: users' functions
+    kept: Kept | None = None
 
     def record(self, request: Request, result: Callable[[Version], Result]) -> Record:
         """What the catalog writes down beside the effect of the operation."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_tasks.chunks import ChunkWriter
-from dataset_tasks.errors import SourceError
+from dataset_tasks.errors import InvalidArgumentError, SourceError
 from dataset_tasks.external.stream import Ahead, is_worth_another_try
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.hashing import open_source
@@ -30,10 +32,31 @@ from dataset_tasks.sources import unpinned
 _TRIES = 3
 
 
+_MIB = 1 << 20
+DEFAULT_CHUNK = 128 * _MIB
+MOST_MEMBERS = 25_000
+"""Members of one chunk, at most."""
+
+
+def chunk_bytes(request: Upload) -> int:
+    """Bytes of files that go into one chunk.
+
+    Raises:
+        InvalidArgumentError: The chunk size is not above 0.
+    """
+    if request.chunk_size is None:
+        return DEFAULT_CHUNK
+    if not 0 < request.chunk_size < math.inf:
+        raise InvalidArgumentError(f"chunk_size {request.chunk_size} MiB is not above 0", hint="Leave it out for 128.")
+    return int(request.chunk_size * _MIB) or DEFAULT_CHUNK
+
+
 @dataclass(slots=True)
 class Job:
-    """The files of one chunk, sorted by path; `total` is their bytes. The hash of a file at a URL is empty where nobody
-    knows it yet, `Packed.placed` tells it then. `is_last`: the commit follows at once, so no delta is needed."""
+    """The files of one chunk, sorted by path; `total` is their bytes. `is_last`: the commit follows at once, so no delta is needed.
+
+    The hash of a file at a URL is empty where nobody knows it yet; then `Packed.placed` tells it.
+    """
 
     paths: list[bytes] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -78,6 +101,27 @@ class Packed:
             return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).cast(PLACEMENT_SCHEMA)
 
 
+def recorded_chunks(
+    context: Context, version: Version, kept: Iterable[Packed] = ()
+) -> Iterator[tuple[ObjectRef, pa.Table]]:
+    """The chunks that stand for a draft and are not live yet, with the places of their files: as their deltas say.
+
+    Those that have no delta are given only when they are among the `kept` ones.
+
+    Raises:
+        IntegrityError: A delta can't be decoded.
+    """
+    places = {packed.ref.key: packed.placed for packed in kept if packed.ref is not None}
+    for chunk in context.session.catalog.objects_of(version.id, "chunk"):
+        if chunk.state != "writing":
+            continue
+        ref = ObjectRef(store_id=chunk.store_id, key=chunk.key, size=chunk.size, sha256=chunk.sha256)
+        if chunk.delta is not None:
+            yield ref, Packed.read_delta(context.session, chunk.store_id, chunk.delta)
+        elif chunk.key in places:
+            yield ref, places[chunk.key]
+
+
 def pack(
     context: Context,
     version: Version,
@@ -120,12 +164,12 @@ def pack(
         length, digest = writer.finish()
         sink.commit()
     failpoint("upload.after_chunk_bytes")
-    placed = _table(members, keys[0])
+    placed = table_of(members, keys[0])
     ref = ObjectRef(store_id=store_id, key=keys[0], size=length, sha256=digest)
     if job.is_last:
         context.session.objects.written([ref])
     else:
-        _put_delta(context, store_id, keys[1], placed, ref)
+        put_delta(context, store_id, keys[1], placed, ref)
     failpoint("upload.after_chunk")
     return Packed(
         ref=ref, placed=placed, failures=failures, files=len(members), bytes=sum(member.size for member in members)
@@ -192,7 +236,8 @@ def _again_without(
     )
 
 
-def _table(members: list[Member], chunk: str) -> pa.Table:
+def table_of(members: list[Member], chunk: str) -> pa.Table:
+    """The members of a chunk as placements."""
     return placements(
         paths=[member.path for member in members],
         hashes=[member.sha256 for member in members],
@@ -203,7 +248,8 @@ def _table(members: list[Member], chunk: str) -> pa.Table:
     )
 
 
-def _put_delta(context: Context, store_id: str, key: str, placed: pa.Table, chunk: ObjectRef) -> None:
+def put_delta(context: Context, store_id: str, key: str, placed: pa.Table, chunk: ObjectRef) -> None:
+    """Stores the placements of a chunk whose bytes stand, and records both."""
     sink = pa.BufferOutputStream()
     pq.write_table(placed, sink, compression="zstd", compression_level=1, write_statistics=False)
     data = sink.getvalue().to_pybytes()

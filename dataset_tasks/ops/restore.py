@@ -13,8 +13,8 @@ from dataset_tasks.manifest import Built, Entry, Manifest, apply, entries
 from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops.context import Context
+from dataset_tasks.ops.packing import DEFAULT_CHUNK, MOST_MEMBERS
 from dataset_tasks.ops.staged import member_of
-from dataset_tasks.ops.upload import DEFAULT_CHUNK, MOST_MEMBERS
 from dataset_tasks.store import Writer
 
 _BATCH = 4096

@@ -97,6 +97,10 @@ class Placed:
         self._tables.append(table)
         self._bounds.append(bounds_of(table))
 
+    def reaches(self, first: bytes, last: bytes) -> bool:
+        """Whether a table may hold a path from `first` to `last`."""
+        return any(start <= last and first <= end for start, end in self._bounds)
+
     def known(self, paths: pa.Array) -> pa.Array:
         """Which of some sorted paths have a place."""
         first, last = paths[0].as_py(), paths[len(paths) - 1].as_py()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dataset_tasks.errors import KeyReusedError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
@@ -15,6 +15,9 @@ from dataset_tasks.ops.settling import settle
 from dataset_tasks.ops.wire import result_from_json
 from dataset_tasks.progress import Progress
 from dataset_tasks.session import Session
+
+if TYPE_CHECKING:
+    from dataset_tasks.ops.onepass import Kept
 
 _STRICT_KEYS = {"create", "squash"}
 _ON_DRAFTS = {"add", "external", "sync", "remove", "transform", "check", "upload", "finalize"}
@@ -32,14 +35,16 @@ def run(
     origin: Mapping[str, JsonValue],
     progress: Progress,
     functions: Mapping[str, Callable[..., Any]],  # Any: users' functions
+    kept: Kept | None = None,
 ) -> Result:
-    """Runs one operation; see `Session.run`."""
+    """Runs one operation; see `Session.run` and, for `kept`, `Context`."""
     context = Context(
         session=session,
         key=key or f"{RANDOM_KEY}{secrets.token_hex(16)}",
         origin=origin,
         progress=progress,
         functions=functions,
+        kept=kept,
     )
     if key is not None:
         replayed = _replay(session, request, key)

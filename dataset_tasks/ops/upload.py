@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset_tasks.catalog.registry import OBJECTS_GONE
-from dataset_tasks.errors import ConflictError, InvalidArgumentError, SourceError
+from dataset_tasks.errors import ConflictError, SourceError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Manifest, PathRange, place
 from dataset_tasks.manifest.columns import bounds_of, flat
@@ -23,16 +22,13 @@ from dataset_tasks.objects import new_key
 from dataset_tasks.ops import scratch, unchanged
 from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_draft
-from dataset_tasks.ops.packing import Job, Packed, pack
+from dataset_tasks.ops.packing import MOST_MEMBERS, Job, Packed, chunk_bytes, pack, recorded_chunks
 from dataset_tasks.ops.requests import Upload, UploadResult
 from dataset_tasks.ops.reuse import Placed, StoredBefore
 from dataset_tasks.pending import Pending
 from dataset_tasks.progress import Task
 from dataset_tasks.store import is_url
 
-_MIB = 1 << 20
-DEFAULT_CHUNK = 128 * _MIB
-MOST_MEMBERS = 25_000
 _SHOWN = 20
 _FEW = 50_000
 _TRIES = 2
@@ -57,19 +53,18 @@ def run(context: Context, request: Upload) -> UploadResult:
     standing = unchanged.settle(context, request, version)
     if standing is not None:
         return UploadResult(**about(standing), unchanged=True, why=unchanged.same_as(standing))
-    if request.chunk_size is not None and not 0 < request.chunk_size < math.inf:
-        raise InvalidArgumentError(f"chunk_size {request.chunk_size} MiB is not above 0", hint="Leave it out for 128.")
+    size = chunk_bytes(request)
     if not version.pending:
         return UploadResult(**about(version))
     for _ in range(_TRIES):
         try:
-            return _Upload(context, request, version).run()
+            return _Upload(context, request, version, size).run()
         except ConflictError as error:
             if error.kind != OBJECTS_GONE:
                 raise
         version = catalog.version(version.id)  # chunks it shared or resumed from were given up: others take their place
         require_draft(version)
-    return _Upload(context, request, version).run()
+    return _Upload(context, request, version, size).run()
 
 
 @dataclass(slots=True)
@@ -95,13 +90,13 @@ class _Tally:
 
 
 class _Upload:
-    def __init__(self, context: Context, request: Upload, version: Version) -> None:
+    def __init__(self, context: Context, request: Upload, version: Version, size: int) -> None:
         self._context = context
         self._request = request
         self._version = version
         self._store_id = context.session.store_id(request.store) if request.store else version.store_id
         self._few: list[pa.Table] | None = None
-        self._chunk_bytes = int((request.chunk_size or 0) * _MIB) or DEFAULT_CHUNK
+        self._chunk_bytes = size
 
     def run(self) -> UploadResult:
         """Packs, then commits; what was packed is committed also when some sources failed."""
@@ -203,13 +198,12 @@ class _Upload:
     # --- what was stored
 
     def _resume(self, manifest: Manifest, tally: _Tally) -> None:
-        """Takes over the chunks that an upload which was killed had recorded, and what the last version has stored."""
-        session = self._context.session
-        for chunk in session.catalog.objects_of(self._version.id, "chunk"):
-            if chunk.delta is None or chunk.state != "writing":
+        """Takes over the chunks that an add, or an upload that was killed, has stored, and what the last version has."""
+        kept = self._context.kept.packed if self._context.kept is not None else []
+        for ref, table in recorded_chunks(self._context, self._version, kept):
+            if ref.store_id != self._store_id:
                 continue
-            ref = ObjectRef(store_id=chunk.store_id, key=chunk.key, size=chunk.size, sha256=chunk.sha256)
-            placed = still_pending(manifest, Packed.read_delta(session, chunk.store_id, chunk.delta))
+            placed = _without(still_pending(manifest, table), tally.placed)  # a try that began anew has packed it twice
             if len(placed):
                 tally.take(Packed(ref=ref, placed=placed, files=len(placed)))
         before = StoredBefore(self._context, self._version, self._store_id)
