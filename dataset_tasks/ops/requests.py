@@ -554,6 +554,7 @@ AnyRequest: TypeAlias = (
     | Delete
 )
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Request):
     """Copies a final version with its lineage into another catalog, or moves it to another store of its own.
@@ -604,8 +605,6 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
             (Delete, DeleteResult),
             (Undelete, UndeleteResult),
             (Collect, CollectResult),
-            (Repack, RepackResult),
-            (Repair, RepairResult),
             (Copy, CopyResult),
         )
     }
