@@ -14,6 +14,12 @@ from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, SourceError, SourceUnavailableError, StateError
 from dataset_tasks.external import stream
 from dataset_tasks.ops import imported
+from dataset_tasks.session import open_session
+from dataset_tasks.spec.compiler import compile_spec
+from dataset_tasks.spec.outcome import Status
+from dataset_tasks.spec.plan import Plan, Scope
+from dataset_tasks.spec.preview import preview
+from dataset_tasks.spec.run import run_plan
 from tests.integration.bucket_server import Answer, Bucket, served
 
 
@@ -466,3 +472,71 @@ def test_thousands_of_objects_are_imported_and_then_only_listed(
     child = Dataset.create("hourly", "noaa", [draft])
     assert child.sync_folder(bucket.url("in/")) == (0, 0)
     assert bucket.asked == {"LIST": 3}
+
+
+# --- in a spec ---------------------------------------------------------------------------------------------------------
+
+SPEC = """\
+version: 1
+name: noaa
+project: noaa
+defaults: {{granularity: {granularity}}}
+datasets:
+  hourly: {{sync: {{path: "{sync}", wildcard: "*.csv"}}}}
+  daily:
+    add: [{{path: "{add}", dataset_path: in, connection: lake}}]
+    external: [{{url: "s3://lake/day/a.csv", dataset_path: links, connection: lake}}]
+"""
+
+
+@pytest.fixture(params=["dataset", "operation"])
+def plan(request: pytest.FixtureRequest, bucket: Bucket, tmp_path: Path, home: Path) -> Plan:
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(f'[connections.lake]\nendpoint_url = "{bucket.endpoint}"\n')
+    spec = tmp_path / "noaa.yaml"
+    spec.write_text(SPEC.format(sync=bucket.url("hour/"), add="s3://lake/day", granularity=request.param))
+    bucket.put_key("hour/1.csv", b"1")
+    bucket.put_key("hour/2.csv", b"2")
+    bucket.put_key("hour/notes.txt", b"x")
+    bucket.put_key("day/a.csv", b"a")
+    return compile_spec(spec)
+
+
+def previewed(plan: Plan) -> list[tuple[object, ...]]:
+    with open_session() as session:
+        found = preview(plan, session, Scope())
+    return [(each.key, each.status, each.added, each.modified, each.removed, each.files) for each in found]
+
+
+def ran(plan: Plan) -> list[Status]:
+    with open_session() as session:
+        report = run_plan(plan, session, jobs=1)
+    last = {outcome.dataset: outcome.status for outcome in report.outcomes}
+    return [last["hourly"], last["daily"]]
+
+
+def test_a_spec_imports_and_finds_out_from_listings_that_nothing_changed(plan: Plan, bucket: Bucket) -> None:
+    assert previewed(plan) == [("hourly", "new", 2, 0, 0, 2), ("daily", "new", 2, 0, 0, 2)]
+    assert bucket.asked["GET"] == 0
+    assert ran(plan) == [Status.MADE, Status.MADE]
+    assert bucket.asked["GET"] == 3
+    bucket.forget()
+    assert previewed(plan) == [("hourly", "unchanged", 0, 0, 0, 2), ("daily", "unchanged", 0, 0, 0, 2)]
+    assert ran(plan) == [Status.UNCHANGED, Status.UNCHANGED]
+    assert bucket.asked["GET"] == 0
+    bucket.put_key("hour/2.csv", b"22")
+    bucket.put_key("day/b.csv", b"b")
+    assert previewed(plan) == [("hourly", "changes", 0, 1, 0, 2), ("daily", "changes", 1, 0, 0, 3)]
+    assert ran(plan) == [Status.MADE, Status.MADE]
+    assert content(Dataset.get(dataset_project="noaa", dataset_name="hourly")) == {"1.csv": b"1", "2.csv": b"22"}
+    daily = {"in/a.csv": b"a", "in/b.csv": b"b", "links/a.csv": b"a"}
+    assert content(Dataset.get(dataset_project="noaa", dataset_name="daily")) == daily
+
+
+def test_a_plan_reads_nothing_and_writes_nothing(plan: Plan, bucket: Bucket, home: Path) -> None:
+    assert ran(plan) == [Status.MADE, Status.MADE]
+    bucket.put_key("hour/1.csv", b"9")
+    stored = sorted((home / "store").rglob("*"))
+    bucket.forget()
+    assert previewed(plan)[0] == ("hourly", "changes", 0, 1, 0, 2)
+    assert (bucket.asked["GET"], sorted((home / "store").rglob("*"))) == (0, stored)
