@@ -15,6 +15,9 @@ from dataset_tasks.paths import show
 CATALOG_URL = "DATASET_TASKS_CATALOG_URL"
 STORE_URL = "DATASET_TASKS_STORE_URL"
 CACHE_DIR = "DATASET_TASKS_CACHE_DIR"
+#: `embedded` or `server`: which kind of catalog a worker of an orchestrator is meant to use.
+CATALOG_KIND = "DATASET_TASKS_CATALOG"
+EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,44 @@ class Settings:
 def sqlite_url(path: Path) -> str:
     """The URL of an SQLite catalog, in which `%`, `?` and `#` of the path are written as `%25`, `%3F` and `%23`."""
     return "sqlite:///" + "".join(quote(char) if char in "%?#" else char for char in str(path))
+
+
+def is_embedded(kind: str | None, where: str) -> bool:
+    """Whether a worker is told to use the catalog in its home folder.
+
+    Args:
+        kind: `embedded`, `server`, or nothing.
+        where: Where that stands, for the error.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
+    if kind not in (None, "", "server", EMBEDDED):
+        raise InvalidArgumentError(f"{where} is {kind!r}, expected 'server' or {EMBEDDED!r}")
+    return kind == EMBEDDED
+
+
+def check_one_catalog(*, given: bool, embedded: bool, how: str) -> None:
+    """Refuses to guess the catalog of a worker: one of its own on each would split versions in silence.
+
+    Args:
+        given: Whether the URL of a catalog is given.
+        embedded: Whether the catalog of the home folder is asked for.
+        how: How either is said in the orchestrator at hand, for the hint.
+
+    Raises:
+        InvalidArgumentError: Both are, or neither is.
+    """
+    if given and embedded:
+        raise InvalidArgumentError(
+            "a catalog URL is given, and an embedded catalog is asked for too", hint="Leave out one of the two."
+        )
+    if not given and not embedded:
+        raise InvalidArgumentError(
+            "no catalog is named: one of its own in each worker's home would split versions in silence, so none is made",
+            hint=f"Name the catalog that all workers share, or say that one on this machine is meant: {how}; or "
+            f"{CATALOG_URL}, or {CATALOG_KIND}={EMBEDDED}.",
+        )
 
 
 def _folder(given: str | Path, what: str) -> Path:

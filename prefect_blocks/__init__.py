@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from prefect_blocks.blocks import DatasetCatalog as DatasetCatalog
     from prefect_blocks.flows import flow_from_spec as flow_from_spec
     from prefect_blocks.function import dataset_task as dataset_task
+    from prefect_blocks.stores import AzureCredentials as AzureCredentials
+    from prefect_blocks.stores import AzureStore as AzureStore
+    from prefect_blocks.stores import GcsCredentials as GcsCredentials
+    from prefect_blocks.stores import GcsStore as GcsStore
+    from prefect_blocks.stores import S3Credentials as S3Credentials
+    from prefect_blocks.stores import S3Store as S3Store
     from prefect_blocks.tasks import add_external_files as add_external_files
     from prefect_blocks.tasks import add_files as add_files
     from prefect_blocks.tasks import build_dataset as build_dataset
@@ -30,7 +36,13 @@ if TYPE_CHECKING:
     from prefect_blocks.writing import dataset_version as dataset_version
 
 __all__ = [
+    "AzureCredentials",
+    "AzureStore",
     "DatasetCatalog",
+    "GcsCredentials",
+    "GcsStore",
+    "S3Credentials",
+    "S3Store",
     "add_external_files",
     "add_files",
     "build_dataset",
@@ -51,12 +63,17 @@ __all__ = [
     "verify_dataset",
 ]
 
-_HOMES = dict.fromkeys(__all__, "tasks") | {
-    "DatasetCatalog": "blocks",
-    "dataset_task": "function",
-    "dataset_version": "writing",
-    "flow_from_spec": "flows",
-}
+_STORES = ("AzureCredentials", "AzureStore", "GcsCredentials", "GcsStore", "S3Credentials", "S3Store")
+_HOMES = (
+    dict.fromkeys(__all__, "tasks")
+    | dict.fromkeys(_STORES, "stores")
+    | {
+        "DatasetCatalog": "blocks",
+        "dataset_task": "function",
+        "dataset_version": "writing",
+        "flow_from_spec": "flows",
+    }
+)
 
 
 def __getattr__(name: str) -> object:

@@ -132,7 +132,7 @@ def dataset_task(
                 store=store,
                 catalog_id=work.session.catalog.id,
             )
-            with reported_checks(work.session, build.build) as told:
+            with reported_checks(work.session, build.build) as told, work.slot(build.build):
                 built, published = run_function_build(
                     work.session,
                     build,

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
@@ -14,13 +14,15 @@ from uuid import uuid4
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.tasks import Task, TaskOptions
 
-from dataset_tasks.errors import CheckFailedError, DatasetError
+from dataset_tasks.errors import CheckFailedError, DatasetError, InvalidArgumentError
 from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops import references
 from dataset_tasks.ops.requests import BuildResult, CheckResult, FinalizeResult, Request, Result
@@ -29,6 +31,7 @@ from dataset_tasks.progress import SILENT, Progress
 from prefect_blocks import checks, events, lineage, reports
 from prefect_blocks.blocks import DatasetCatalog
 from prefect_blocks.live import Run, RunProgress
+from prefect_blocks.stores import saved_store
 
 if TYPE_CHECKING:
     from dataset_tasks.ops.references import Inputs, Ref
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
 Catalog: TypeAlias = DatasetCatalog | str | None
 #: What a task returns: the fields of the operation's result.
 Json: TypeAlias = dict[str, JsonValue]
+
+#: Verbs that read or write many bytes.
+_MOVES_BYTES = frozenset({"upload", "build", "squash", "get", "verify", "repack", "repair", "copy"})
 
 UNCHANGED = "Unchanged"
 TAG = "dataset-tasks"
@@ -104,7 +110,7 @@ def dataset_task_options(
 
 
 def find_catalog(catalog: Catalog) -> DatasetCatalog:
-    """The block that a `catalog` argument means.
+    """The block that a `catalog` argument means; the name of a store block means the environment's catalog with that store.
 
     Raises:
         InvalidArgumentError: None was given, and the environment names no catalog.
@@ -113,6 +119,9 @@ def find_catalog(catalog: Catalog) -> DatasetCatalog:
     if catalog is None:
         return DatasetCatalog.from_environment()
     if isinstance(catalog, str):
+        store = saved_store(catalog)
+        if store is not None:
+            return DatasetCatalog.from_environment().model_copy(update={"store": store})
         return cast("DatasetCatalog", DatasetCatalog.load(catalog, _sync=True))  # type: ignore[call-arg]  # as above
     return catalog
 
@@ -121,12 +130,14 @@ def find_catalog(catalog: Catalog) -> DatasetCatalog:
 class Work:
     """One task run at work on a catalog: reads references, runs requests, shows what came of them.
 
-    `step` names the operation within the flow run, `facts` are added to the provenance of versions.
+    `step` names the operation within the flow run, `facts` are added to the provenance of versions, `limit` is the name of
+    the concurrency limit that operations which move bytes take a slot of.
     """
 
     session: Session
     step: str | None = None
     facts: Mapping[str, JsonValue] = dataclasses.field(default_factory=dict)
+    limit: str | None = None
 
     @classmethod
     def on(cls, catalog: Catalog, step: str | None = None, origin: Mapping[str, JsonValue] | None = None) -> Work:
@@ -135,7 +146,8 @@ class Work:
         Raises:
             InvalidArgumentError, ValueError: As `find_catalog`.
         """
-        return cls(find_catalog(catalog).session(), step, origin or {})
+        block = find_catalog(catalog)
+        return cls(block.session(), step, origin or {}, block.limit())
 
     def ref(self, value: Ref) -> str:
         """One version, as text.
@@ -171,7 +183,7 @@ class Work:
         Raises:
             DatasetError: As the operation says.
         """
-        with reported_checks(self.session, request) as told:
+        with reported_checks(self.session, request) as told, self.slot(request):
             result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress())
             told(result)
         return self.finish(result, sources=getattr(request, "refs", ()))
@@ -198,6 +210,26 @@ class Work:
         """A spec's run has a page of its own, on all of its datasets."""
         if isinstance(result, FinalizeResult | BuildResult) and "spec" not in self.facts:
             lineage.show_ancestors(self.session, result.version_id)
+
+    @contextmanager
+    def slot(self, request: Request) -> Iterator[None]:
+        """Waits for a slot of the store's concurrency limit, where there is one and the request moves bytes.
+
+        Raises:
+            InvalidArgumentError: Prefect has no limit of that name.
+        """
+        if self.limit is None or request.verb not in _MOVES_BYTES or TaskRunContext.get() is None:
+            yield
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(concurrency(self.limit, strict=True))
+            except ConcurrencySlotAcquisitionError as error:
+                raise InvalidArgumentError(
+                    f"Prefect has no concurrency limit {self.limit!r}, which the block of the catalog names",
+                    hint=f"Make it: prefect gcl create {self.limit} --limit 2",
+                ) from error
+            yield
 
     def key(self, request: Request) -> str:
         """The operation key: the same for every try of the task, of the flow run, and on any worker.

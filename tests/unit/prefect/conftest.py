@@ -66,7 +66,12 @@ def in_task(monkeypatch: pytest.MonkeyPatch) -> InTask:
     from prefect_blocks import checks, events, lineage, reports
     from prefect_blocks import running as blocks_running
 
-    for module, shows in ((reports, "show_version"), (events, "tell"), (lineage, "show_ancestors"), (checks, "check_of")):
+    for module, shows in (
+        (reports, "show_version"),
+        (events, "tell"),
+        (lineage, "show_ancestors"),
+        (checks, "check_of"),
+    ):
         monkeypatch.setattr(module, shows, lambda *_, **__: None)
     monkeypatch.setattr(blocks_running, "get_run_logger", lambda: logging.getLogger("run"))
 
