@@ -13,7 +13,6 @@ from typing import Final
 
 from dataset_tasks import paths
 from dataset_tasks.errors import InvalidArgumentError, SourceError
-from dataset_tasks.external import policy
 from dataset_tasks.paths import SourceFilter
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -50,6 +49,11 @@ class Source:
     prefix: bytes
     wanted: SourceFilter
 
+    @property
+    def path(self) -> bytes:
+        """The absolute path of the folder, or of the one file."""
+        return self.folder if self.name is None else os.path.join(self.folder, self.name)
+
     @classmethod
     def locate(
         cls,
@@ -79,7 +83,6 @@ class Source:
         target = paths.normalise(dataset_path)
         given = _absolute(path, "path")
         found, mode = _resolve(given)
-        policy.check_path(found, paths.show(given))
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise SourceError(
                 f"{paths.show(given)} is neither a file nor a folder",

@@ -177,6 +177,12 @@ def _asked(url: str, ask: Callable[[], T]) -> T:
                 raise
             error.close()
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+                raise SourceError(
+                    f"{show(url)} is refused: the certificate of its server can't be trusted: {_words(error)}",
+                    paths=(url,),
+                    hint="Check the name in the URL. A certificate authority of your own goes into SSL_CERT_FILE.",
+                ) from error
             if pause is None or _is_slow(error):
                 raise unavailable(url, _words(error)) from error
         time.sleep(pause)

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TypeVar, get_args
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.external.policy import check_path
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops.content import Comparer, Edit, commit_edit
@@ -101,6 +102,8 @@ def scanned(
 
     Given the draft, in a build, it stores what it has to read and is new.
     """
+    if cached:  # what a transform wrote is taken wherever it is
+        check_path(source.path)
     comparer = Comparer(base, within)
     cache = StatCache(context.session.settings.cache_dir) if cached else nullcontext()
     keeping = Keeper(context, version, base, context.kept) if version and context.kept else nullcontext()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,9 @@ from urllib.parse import quote
 
 import pytest
 
-from dataset_tasks import Dataset
+from dataset_tasks import Dataset, external
 from dataset_tasks.errors import InvalidArgumentError, SourceError, SourceUnavailableError
-from dataset_tasks.external import web
+from dataset_tasks.external import policy, web
 from dataset_tasks.ops.requests import Verify
 from dataset_tasks.session import open_session
 
@@ -32,6 +35,7 @@ class Page:
     takes_ranges: bool = True
     ends_after: int | None = None
     hangs: bool = False
+    drips: bool = False
     fails_first: int = 0
 
 
@@ -43,6 +47,7 @@ class Site:
     pages: dict[str, Page] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
+    handler: type[BaseHTTPRequestHandler] = BaseHTTPRequestHandler
 
     def put(self, path: str, body: bytes = b"content", **more: Any) -> str:
         self.pages[path] = Page(body, **more)
@@ -88,13 +93,16 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             if page.tells_size:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if self.command == "GET":
+            if self.command == "GET" and page.drips:
+                self.wfile.write(body[:1])
+                site.released.wait(60)
+            elif self.command == "GET":
                 self.wfile.write(body[: page.ends_after])
             self.close_connection = True
 
     monkeypatch.setattr(web, "PAUSES", (0.0, 0.0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = Site(f"http://127.0.0.1:{server.server_port}")
+    site = Site(f"http://127.0.0.1:{server.server_port}", handler=Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield site
@@ -353,6 +361,131 @@ datasets:
         site.pages["/hourly.csv"] = Page(b"1,3\n", {"ETag": '"2"'})
         (changed,) = preview(plan, session, scope)
         assert (changed.status, changed.modified) == ("changes", 1)
+
+
+# --- over TLS, and who is never talked to ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The certificate of an authority of our own, and that of a server at `localhost` with its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    folder = tmp_path_factory.mktemp("tls")
+    now = datetime.now(UTC)
+
+    def certificate(
+        name: str, key: Any, signer: str, signing: Any, extension: x509.ExtensionType, *, is_authority: bool
+    ) -> bytes:
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, signer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(extension, critical=False)
+            .sign(signing, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    ours, server = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    trusted, held = folder / "authority.pem", folder / "server.pem"
+    own_id = x509.SubjectKeyIdentifier.from_public_key(ours.public_key())
+    trusted.write_bytes(certificate("tests", ours, "tests", ours, own_id, is_authority=True))
+    key = server.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    held.write_bytes(key + certificate("localhost", server, "tests", ours, names, is_authority=False))
+    return trusted, held
+
+
+@pytest.fixture
+def secure(site: Site, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The pages of `site` over TLS, on another port; its authority is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority[1])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), site.handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # refused handshakes are what is tested
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield replace(site, url=f"https://localhost:{server.server_port}")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_page_is_linked_and_copied_over_tls(draft: Dataset, secure: Site) -> None:
+    draft.add_external_files(secure.put("/a.csv", bytes(3 << 20)))
+    assert copied(final(draft), "a.csv") == bytes(3 << 20)
+    assert verified(draft) == ()
+
+
+def test_a_certificate_of_nobody_known_is_refused_for_good(
+    draft: Dataset, secure: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    error = refused(draft, secure.put("/a.csv"), "certificate of its server can't be trusted")
+    assert (error.retryable, "SSL_CERT_FILE" in error.hint, secure.asked) == (False, True, [])
+
+
+def test_a_certificate_for_another_name_is_refused(draft: Dataset, secure: Site) -> None:
+    refused(draft, secure.put("/a.csv").replace("localhost", "127.0.0.1"), "can't be trusted")
+    assert secure.asked == []
+
+
+def test_a_redirect_never_leaves_tls(draft: Dataset, site: Site, secure: Site) -> None:
+    plain = site.put("/plain")
+    secure.pages["/a"] = Page(status=302, headers={"Location": plain})
+    refused(draft, secure.url + "/a", "another scheme")
+    assert ("HEAD", "/plain") not in site.asked
+    secure.pages["/a"] = Page(status=302, headers={"Location": f"{secure.url}/plain"})
+    assert draft.add_external_files(secure.url + "/a") == 1
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_to_a_metadata_service_is_refused(draft: Dataset, site: Site, code: int) -> None:
+    site.pages["/a"] = Page(status=code, headers={"Location": "http://169.254.169.254/latest/meta-data/"})
+    refused(draft, site.url + "/a", "clouds keep the credentials", InvalidArgumentError)
+
+
+def test_a_redirect_out_of_the_list_of_allowed_places_is_refused(
+    draft: Dataset, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("/out/b")
+    site.pages["/in/a"] = Page(status=302, headers={"Location": "/out/b"})
+    monkeypatch.setenv(policy.ALLOWED, f"{site.url}/in/")
+    refused(draft, site.url + "/in/a", "may be read here", InvalidArgumentError)
+    assert ("HEAD", "/out/b") not in site.asked
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_leads_to_a_metadata_service_is_told_nothing(
+    draft: Dataset, site: Site, secure: Site, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(policy, "is_metadata", lambda host: host == "127.0.0.1")
+    url = secure.put("/a") if scheme == "https" else site.put("/a").replace("127.0.0.1", "localhost")
+    refused(draft, url, "clouds keep the credentials", InvalidArgumentError)
+    assert site.asked == []
+
+
+def test_a_file_that_comes_in_drops_is_given_up(draft: Dataset, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft.add_external_files(site.put("/a.csv", b"x" * 100_000))
+    final(draft)
+    site.pages["/a.csv"].drips = True
+    seconds = itertools.count(step=100)
+    monkeypatch.setattr(external, "clock", lambda: float(next(seconds)))
+    with pytest.raises(SourceUnavailableError, match="less than 16384 a second") as caught:
+        draft.get_local_copy()
+    assert caught.value.retryable
 
 
 # --- S3 ----------------------------------------------------------------------------------------------------------------
