@@ -10,7 +10,8 @@ import pytest
 from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.external import canonical, policy
-from dataset_tasks.external.policy import ALLOWED, check_url, is_metadatafrom dataset_tasks.ops.requests import Transform
+from dataset_tasks.external.policy import ALLOWED, check_url, is_metadata
+from dataset_tasks.ops.requests import Transform
 from dataset_tasks.session import open_session
 
 METADATA = [
