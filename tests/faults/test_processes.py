@@ -191,6 +191,7 @@ threading.Thread(target=soon, daemon=True).start()
 
 
 def made_in_a_fork(session, source: Path, answers) -> None:
+    assert session.catalog.db._engine.pool.checkedin() == 0, "a connection of the parent is in use here"
     made = Dataset.create("forked", "p", session=session)
     made.add_files(source)
     made.upload(show_progress=False)

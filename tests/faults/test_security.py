@@ -177,6 +177,7 @@ def test_a_chunk_whose_members_lead_out_is_read_by_the_manifest_alone(tmp_path: 
 
 def test_text_of_users_is_escaped_where_it_is_drawn() -> None:
     """S19. A picture of lineage shows a script, and does not hold one."""
+    from dataset_tasks.spec import explain
     from dataset_tasks.spec.graph import Graph, Node
     from dataset_tasks.spec.svg import draw
 
@@ -184,3 +185,6 @@ def test_text_of_users_is_escaped_where_it_is_drawn() -> None:
     assert "<script" not in drawn
     assert "<b>" not in drawn
     assert "&lt;script&gt;" in drawn
+    said = explain._mermaid_text('<script>alert(1)</script> "a"')
+    assert "<" not in said
+    assert '"' not in said
