@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -156,7 +157,7 @@ class _KeptTask:
         self._lines, self._store, self._key, self._every = lines, store, key, every
         self._held: dict[str, JsonValue] = {"try": try_number}
         self._files = self._bytes = 0
-        self._kept = time.monotonic()
+        self._kept = -math.inf  # the first step of a try is kept at once: it may be killed before the next is due
         self._lock = threading.Lock()
 
     def advance(self, *, files: int = 0, bytes: int = 0) -> None:
