@@ -11,13 +11,14 @@ from typing import Any
 
 import pendulum
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, AssetAlias
 from airflow.timetables.base import TimeRestriction
 
 from airflow_provider import dags
 from airflow_provider.assets import dataset_asset
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
-from airflow_provider.dags import LONG_AGO, dag_from_spec, load_dags
+from airflow_provider.dags import LONG_AGO, dag_from_spec, dataset_task_group, load_dags
 from airflow_provider.operators.step import DatasetStepOperator, pinned
 from dataset_tasks.errors import InvalidArgumentError, SpecError
 from dataset_tasks.ops.requests import AddFiles, Build, Create, Publish, Squash, Upload
@@ -347,6 +348,82 @@ def test_only_references_to_the_published_version_are_pinned() -> None:
     assert pinned(request, {"nyc/weather": "9" * 32}) == request | {
         "refs": ["9" * 32, "9" * 32, "nyc/weather@1.0.0", "step:weather.build", "id:" + VERSION]
     }
+
+
+# --- part of another DAG ---------------------------------------------------------------------------------------------
+
+PART = SPEC.replace("/data/orders", '"/data/${params.who}/${params.top}"').replace(
+    "datasets:", "params: {who: {type: str}, top: {type: int, default: 3}}\ndatasets:"
+)
+
+
+def test_a_spec_can_be_a_group_of_tasks_in_a_dag_of_ones_own(spec: Any, serialized: Any) -> None:
+    with DAG("mine", schedule="@daily") as dag:
+        before, after = EmptyOperator(task_id="before"), EmptyOperator(task_id="after")
+        before >> dataset_task_group(spec(PART), params={"who": "{{ ds }}"}) >> after
+        dataset_task_group(spec(PART, "again.yaml"), group_id="again", params={"who": "ana"})
+    steps = ["orders.build", "features.build", "features.publish", "flat.squash"]
+    assert sorted(dag.task_ids) == sorted(["before", "after", *(f"{g}.{s}" for g in ("shop", "again") for s in steps)])
+    assert dag.task_dict["shop.orders.build"].upstream_task_ids == {"before"}
+    assert dag.task_dict["after"].upstream_task_ids == {"shop.flat.squash"}
+    assert dag.task_dict["shop.features.publish"].outlets == [dataset_asset("crm/features")]
+    serialized(dag)
+
+
+def test_a_group_takes_its_params_from_its_call_then_the_dag_then_the_spec(
+    spec: Any, session: Any, context: dict[str, Any]
+) -> None:
+    with DAG("mine", schedule=None) as dag:
+        dataset_task_group(spec(PART), params={"who": "{{ ti.task_id }}"})
+    task = step(dag, "shop.orders.build")
+    assert task.template_fields == ("given",)
+    task.render_template_fields(context)
+    for of_dag, path in (({}, "/data/create/3"), ({"top": 7, "who": "no"}, "/data/create/7")):
+        session.calls.clear()
+        task.work(context | {"params": of_dag})
+        (added,) = [stage.request for stage in session.build.stages if isinstance(stage.request, AddFiles)]
+        assert added.path == path
+    left(context, "shop.orders.build")
+    step(dag, "shop.features.build").work(context)
+    assert session.build.verb == "build"
+
+
+def test_the_window_of_a_group_is_the_runs_data_interval(spec: Any, session: Any, context: dict[str, Any]) -> None:
+    path = spec(SPEC.replace("/data/orders", '"/data/${run.date}"'), top='schedule: {cron: "0 6 * * 1"}')
+    with DAG("mine", schedule=None) as dag:
+        dataset_task_group(path)
+    with pytest.raises(AirflowFailException, match="no window"):
+        step(dag, "shop.orders.build").work(context)
+    step(dag, "shop.orders.build").work(
+        context | {"data_interval_start": at(2024, 1, 3), "data_interval_end": at(2024, 1, 4)}
+    )
+    (added,) = [stage.request for stage in session.build.stages if isinstance(stage.request, AddFiles)]
+    assert added.path == "/data/2024-01-03"
+
+
+def test_a_group_without_a_dag_or_with_an_unknown_param_is_refused(spec: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="outside of a DAG"):
+        dataset_task_group(spec())
+    with DAG("mine", schedule=None), pytest.raises(InvalidArgumentError, match="no param whom"):
+        dataset_task_group(spec(PART), params={"whom": 1})
+
+
+# --- partitions ------------------------------------------------------------------------------------------------------
+
+
+def test_the_event_of_a_partition_has_it_in_its_extra_and_as_its_key_only_where_asked(
+    spec: Any, session: Any, context: dict[str, Any]
+) -> None:
+    session.partition = "2024-01-30"
+    left(context, "features.build")
+    session.answers["publish"] = {"name": "features"}
+    for keyed in (False, True):
+        dag = dag_from_spec(spec(), partition_events=keyed)
+        step(dag, "features.publish").work(context)
+        event = context["outlet_events"][dataset_asset("crm/features")]
+        assert event.extra["partition"] == "2024-01-30"
+        if hasattr(event, "partition_keys"):
+            assert event.partition_keys == ({"2024-01-30"} if keyed else set())
 
 
 # --- problems --------------------------------------------------------------------------------------------------------
