@@ -100,10 +100,8 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client."""
-        parts = urlsplit(self.upstream)
-        up: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         try:
-            while (request := await _read(reader)) is not None:
+            while (request := await _read(reader, writer=writer)) is not None:
                 method, target, _ = request.first.split(" ", 2)
                 self.seen.append((method, target))
                 action: Action = next((fault.action for fault in self.faults if fault.takes(method, target)), "ok")
@@ -121,13 +119,7 @@ class Proxy:
                     return
                 if action == "flip_up":
                     request.body = _flipped(request.body)
-                if up is None:
-                    up = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 22)
-                up[1].write(request.encoded())
-                await up[1].drain()
-                answer = await _read(up[0], of=method)
-                while answer is not None and answer.first.split(" ")[1] == "100":
-                    answer = await _read(up[0], of=method)
+                answer = await self._forward(request, method)
                 if answer is None:
                     _cut(writer)
                     return
@@ -149,14 +141,26 @@ class Proxy:
                     answer.headers = {name: text for name, text in answer.headers.items() if "checksum" not in name}
                 writer.write(answer.encoded())
                 await writer.drain()
-                if answer.headers.get("connection") == "close":
-                    return
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             writer.close()
-            if up is not None:
-                up[1].close()
+
+    async def _forward(self, request: Message, method: str) -> Message | None:
+        """The service's answer, over a connection of its own."""
+        parts = urlsplit(self.upstream)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 22)
+        try:
+            writer.write(request.encoded())
+            await writer.drain()
+            while (answer := await _read(reader, of=method)) is not None:
+                if answer.first.split(" ")[1] != "100":
+                    break
+        finally:
+            writer.close()
+        if answer is not None:
+            answer.headers.pop("connection", None)
+        return answer
 
 
 def _flipped(body: bytes) -> bytes:
@@ -183,8 +187,13 @@ def _cut(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader, of: str = "") -> Message | None:
-    """A message, whole; of an answer the method it is for, for it says whether there is a body. None at the end."""
+async def _read(
+    reader: asyncio.StreamReader, of: str = "", writer: asyncio.StreamWriter | None = None
+) -> Message | None:
+    """A message, whole; None at the end.
+
+    Of an answer the method it is for, for that says whether there is a body; of a request who waits to be told to go on.
+    """
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -192,6 +201,8 @@ async def _read(reader: asyncio.StreamReader, of: str = "") -> Message | None:
     first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     message = Message(first, headers)
+    if writer is not None and headers.pop("expect", "") == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     if of == "HEAD" or (of and first.split(" ")[1] in ("100", "204", "304")):
         return message
     if headers.get("transfer-encoding") == "chunked":
@@ -205,7 +216,7 @@ async def _read(reader: asyncio.StreamReader, of: str = "") -> Message | None:
         message.body = await reader.readexactly(int(headers["content-length"]))
     elif of:
         message.body = await reader.read()
-        headers |= {"content-length": str(len(message.body)), "connection": "close"}
+        headers["content-length"] = str(len(message.body))
     return message
 
 
