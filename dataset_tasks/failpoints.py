@@ -53,6 +53,8 @@ NAMES: Final = frozenset({
     "objects.before_discard", "objects.after_discard",
     "publish.before_commit", "publish.after_commit",
     "rebuild.after_batch", "rebuild.after_objects",
+    "relocate.after_chunk_bytes", "relocate.after_chunk", "relocate.before_version", "relocate.after_version",
+    "repack.after_versions", "repair.after_object", "repair.before_quarantine",
     "squash.after_draft", "squash.after_chunk_bytes", "squash.after_chunk", "squash.after_copy", "squash.after_fill",
     "squash.after_final",
     "transform.after_rewind", "transform.before_code", "transform.after_code", "transform.after_add",

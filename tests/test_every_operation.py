@@ -29,7 +29,8 @@ needs_prefect = pytest.mark.skipif(find_spec("prefect") is None, reason="pip ins
 
 #: What an operator and a task call a field of the request, where it can't have its own name there.
 RENAMED = {
-    "airflow": {("upload", "retries"): "store_retries", ("gc", "dry_run"): "dry_run_only"},
+    "airflow": {("upload", "retries"): "store_retries"}
+    | {(verb, "dry_run"): "dry_run_only" for verb in ("gc", "repack", "repair")},
     "prefect": {},
 }
 
@@ -58,7 +59,7 @@ TASK_OF = {
     "finalize": "finalize_dataset", "build": "build_dataset", "approve": "approve_dataset",
     "publish": "publish_dataset", "squash": "squash_datasets",
     "copy": "copy_dataset", "verify": "verify_dataset", "get": "get_copy", "delete": "delete_dataset",
-    "undelete": "undelete_dataset", "gc": "collect_garbage",
+    "undelete": "undelete_dataset", "gc": "collect_garbage", "repack": "repack_store", "repair": "repair_store",
 }  # fmt: skip
 
 

@@ -9,7 +9,13 @@ from airflow_provider.operators.draft import (
     DatasetSyncOperator,
     DatasetTransformOperator,
 )
-from airflow_provider.operators.upkeep import DatasetCopyOperator, DatasetGcOperator, DatasetUndeleteOperator
+from airflow_provider.operators.upkeep import (
+    DatasetCopyOperator,
+    DatasetGcOperator,
+    DatasetRepackOperator,
+    DatasetRepairOperator,
+    DatasetUndeleteOperator,
+)
 from airflow_provider.operators.version import (
     DatasetApproveOperator,
     DatasetBuildOperator,
@@ -36,6 +42,8 @@ __all__ = [
     "DatasetGetOperator",
     "DatasetPublishOperator",
     "DatasetRemoveOperator",
+    "DatasetRepackOperator",
+    "DatasetRepairOperator",
     "DatasetSquashOperator",
     "DatasetSyncOperator",
     "DatasetTransformOperator",

@@ -49,7 +49,7 @@ class Root:
     label: str
     state: State
     indexes: tuple[ObjectRef, ...]
-    others: tuple[str, ...] = ()
+    others: tuple[ObjectRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,7 +358,7 @@ def _root(version: Version) -> Root:
         label=version.label,
         state=version.state,
         indexes=tuple(ref for ref in indexes if ref is not None),
-        others=tuple(ref.key for ref in others if ref is not None),
+        others=tuple(ref for ref in others if ref is not None),
     )
 
 
@@ -366,7 +366,7 @@ def _judged(connection: Connection, roots: list[Root], known: Mapping[str, Colle
     """What is to become of every object that is live or condemned."""
     needed: set[str] = set()
     for root in roots:
-        needed.update(root.others)
+        needed.update(ref.key for ref in root.others)
         for ref in root.indexes:
             needed.add(ref.key)
             needed.update(known[ref.key])

@@ -273,8 +273,19 @@ def check(
     ] = None,
     call: opt.Call = None,
     warn: Annotated[bool, typer.Option("--warn", help="Record what does not hold and go on.")] = False,
+    hashed: Annotated[bool, typer.Option("--hash", help="Of the whole store: read every byte.")] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Of the whole store: list objects nobody knows.")] = False,
 ) -> int:
-    """Hold a draft against rules; what does not hold fails the command."""
+    """Hold a draft against rules. Without a version and rules: look at the whole store, exit code 1 when damaged."""
+    rules = (min_files, max_files, min_bytes, max_change, table, call)
+    if ref is None and id is None and all(rule is None for rule in rules):
+        from dataset_tasks.cli.collecting import check_store
+
+        return check_store(cli, hashed=hashed, orphans=orphans)
+    if hashed or orphans:
+        raise InvalidArgumentError(
+            "--hash and --orphans are for the whole store", hint="Leave out the version and the rules, or use `verify`."
+        )
     from dataset_tasks.ops.requests import Check, CheckResult, TableCheck
 
     def describe(result: requests.Result) -> str:

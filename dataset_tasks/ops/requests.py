@@ -535,6 +535,69 @@ class CollectResult(Result):
     waiting_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repack(Request):
+    """Copies what is still needed of stored archives that are mostly dead, so that `gc` can free them.
+
+    An archive is repacked when at most the share `live` (0 to 1) of its bytes is needed by any version.
+    """
+
+    verb: ClassVar[str] = "repack"
+    dry_run: bool = True
+    live: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepackResult(Result):
+    """What was done, or would be with `dry_run`; about no version, as `CollectResult`.
+
+    `chunks` were repacked, `copied` bytes written anew; `bytes` is what `gc` frees then. `versions` were pointed there.
+    """
+
+    dry_run: bool = True
+    chunks: int = 0
+    copied: int = 0
+    bytes: int = 0
+    versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair(Request):
+    """Looks for damage in everything stored, and heals what it can from wherever the same bytes are.
+
+    Args:
+        refs: Versions to look at; all when empty.
+        copies: Other stores (folders or URLs) that hold a copy of this catalog's objects.
+        folders: Where files are that may be what is missing, under any name.
+        dry_run: Only tell what is damaged and what could be healed.
+    """
+
+    verb: ClassVar[str] = "repair"
+    refs: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairResult(Result):
+    """What was done, or would be with `dry_run`; about no version, as `CollectResult`.
+
+    `damaged` objects were found among `objects`; `restored` of them have their bytes again, `healed` files lie elsewhere
+    now, in the `versions` named. `lost` are files (`project/name@version: path`) found nowhere; their versions are
+    `quarantined`.
+    """
+
+    dry_run: bool = False
+    objects: int = 0
+    damaged: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
+    healed: int = 0
+    versions: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
+
+
 AnyRequest: TypeAlias = (
     Create
     | AddFiles
@@ -605,6 +668,8 @@ OPERATIONS: Mapping[str, tuple[type[Request], type[Result]]] = types.MappingProx
             (Delete, DeleteResult),
             (Undelete, UndeleteResult),
             (Collect, CollectResult),
+            (Repack, RepackResult),
+            (Repair, RepairResult),
             (Copy, CopyResult),
         )
     }

@@ -24,7 +24,13 @@ from prefect_blocks.tasks.draft import (
     sync_folder,
     transform_dataset,
 )
-from prefect_blocks.tasks.upkeep import collect_garbage, copy_dataset, undelete_dataset
+from prefect_blocks.tasks.upkeep import (
+    collect_garbage,
+    copy_dataset,
+    repack_store,
+    repair_store,
+    undelete_dataset,
+)
 from prefect_blocks.tasks.version import (
     approve_dataset,
     build_dataset,
@@ -51,6 +57,8 @@ __all__ = [
     "get_copy",
     "publish_dataset",
     "remove_files",
+    "repack_store",
+    "repair_store",
     "squash_datasets",
     "sync_folder",
     "transform_dataset",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
+from dataset_tasks.errors import IntegrityError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.references import Ref
-from dataset_tasks.ops.requests import Collect, Copy, Undelete
-from prefect_blocks.running import Catalog, Json, Work
+from dataset_tasks.ops.requests import Collect, Copy, Repack, Repair, Undelete
+from prefect_blocks.running import Catalog, Json, Work, many
 from prefect_blocks.tasks.base import operation
+
+_SHOWN_FILES = 10
 
 
 @operation(Undelete)
@@ -98,3 +102,72 @@ def copy_dataset(
     """
     work = Work.on(catalog, step, origin)
     return work.run(Copy(ref=work.ref(ref), to_catalog=to_catalog, to_store=to_store, lineage=lineage))
+
+
+@operation(Repack)
+def repack_store(
+    dry_run: bool = True,
+    live: float = 0.5,
+    catalog: Catalog = None,
+    step: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Json:
+    """Copies what is still needed of archives that are mostly dead, so that gc can free them.
+
+    Args:
+        dry_run: Only tell what would be done.
+        live: Archives are repacked of whose bytes at most this share is needed, 0 to 1.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `RepackResult`.
+
+    Raises:
+        StorageError: The store refused, or did not answer.
+    """
+    return Work.on(catalog, step, origin).run(Repack(dry_run=dry_run, live=live))
+
+
+@operation(Repair)
+def repair_store(
+    refs: Ref | Sequence[Ref] = (),
+    copies: str | Sequence[str] = (),
+    folders: str | Sequence[str] = (),
+    dry_run: bool = False,
+    fail_on_loss: bool = True,
+    catalog: Catalog = None,
+    step: str | None = None,
+    origin: Mapping[str, JsonValue] | None = None,
+) -> Json:
+    """Looks for damage in everything stored, and heals what it can from wherever the same bytes are.
+
+    Args:
+        refs: Versions to look at; default all.
+        copies: Folders or URLs of stores that hold a copy of the catalog's objects.
+        folders: Where files are that may be what is missing.
+        dry_run: Only tell what is damaged and what could be healed.
+        fail_on_loss: Whether the task fails when files are lost; else the result says it.
+        catalog: See the module.
+        step: See the module.
+        origin: See the module.
+
+    Returns:
+        The fields of `RepairResult`.
+
+    Raises:
+        IntegrityError: Files are lost.
+        StorageError: The store refused, or did not answer.
+    """
+    work = Work.on(catalog, step, origin)
+    request = Repair(refs=work.refs(refs), copies=many(copies), folders=many(folders), dry_run=dry_run)
+    result = work.run(request)
+    lost = cast("Sequence[str]", result["lost"])
+    if lost and fail_on_loss:
+        raise IntegrityError(
+            f"files are damaged and were found nowhere: {', '.join(lost[:_SHOWN_FILES])}",
+            paths=tuple(lost),
+            hint="Give `copies` of the store, or `folders` with the files, and repair again.",
+        )
+    return result
