@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prefect_blocks.approvals import wait_for_approval as wait_for_approval
     from prefect_blocks.blocks import DatasetCatalog as DatasetCatalog
     from prefect_blocks.flows import flow_from_spec as flow_from_spec
     from prefect_blocks.function import dataset_task as dataset_task
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
     from prefect_blocks.stores import S3Store as S3Store
     from prefect_blocks.tasks import add_external_files as add_external_files
     from prefect_blocks.tasks import add_files as add_files
+    from prefect_blocks.tasks import approve_dataset as approve_dataset
     from prefect_blocks.tasks import build_dataset as build_dataset
     from prefect_blocks.tasks import check_dataset as check_dataset
+    from prefect_blocks.tasks import collect_garbage as collect_garbage
+    from prefect_blocks.tasks import copy_dataset as copy_dataset
     from prefect_blocks.tasks import create_dataset as create_dataset
     from prefect_blocks.tasks import delete_dataset as delete_dataset
     from prefect_blocks.tasks import finalize_dataset as finalize_dataset
     from prefect_blocks.tasks import get_copy as get_copy
     from prefect_blocks.tasks import publish_dataset as publish_dataset
     from prefect_blocks.tasks import remove_files as remove_files
+    from prefect_blocks.tasks import repack_store as repack_store
+    from prefect_blocks.tasks import repair_store as repair_store
     from prefect_blocks.tasks import squash_datasets as squash_datasets
     from prefect_blocks.tasks import sync_folder as sync_folder
     from prefect_blocks.tasks import transform_dataset as transform_dataset
+    from prefect_blocks.tasks import undelete_dataset as undelete_dataset
     from prefect_blocks.tasks import upload_dataset as upload_dataset
     from prefect_blocks.tasks import verify_dataset as verify_dataset
     from prefect_blocks.writing import dataset_version as dataset_version
@@ -45,8 +52,11 @@ __all__ = [
     "S3Store",
     "add_external_files",
     "add_files",
+    "approve_dataset",
     "build_dataset",
     "check_dataset",
+    "collect_garbage",
+    "copy_dataset",
     "create_dataset",
     "dataset_task",
     "dataset_version",
@@ -56,11 +66,15 @@ __all__ = [
     "get_copy",
     "publish_dataset",
     "remove_files",
+    "repack_store",
+    "repair_store",
     "squash_datasets",
     "sync_folder",
     "transform_dataset",
+    "undelete_dataset",
     "upload_dataset",
     "verify_dataset",
+    "wait_for_approval",
 ]
 
 _STORES = ("AzureCredentials", "AzureStore", "GcsCredentials", "GcsStore", "S3Credentials", "S3Store")
@@ -72,6 +86,7 @@ _HOMES = (
         "dataset_task": "function",
         "dataset_version": "writing",
         "flow_from_spec": "flows",
+        "wait_for_approval": "approvals",
     }
 )
 

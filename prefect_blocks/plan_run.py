@@ -35,6 +35,7 @@ from dataset_tasks.ops.requests import (
 )
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, Step, bind, lookup, placeholders_of
 from prefect_blocks import reports, tasks
+from prefect_blocks.approvals import Question, Questions
 from prefect_blocks.blocks import DatasetCatalog
 from prefect_blocks.running import (
     TAG,
@@ -116,6 +117,9 @@ class PlanRun:
     errors: dict[str, str] = field(default_factory=dict)
     #: For each step that is not run, the one whose failure is the reason.
     skipped: dict[str, str] = field(default_factory=dict)
+    #: Steps whose question is open.
+    asked: set[str] = field(default_factory=set)
+    questions: Questions | None = None
 
     def run(self) -> dict[str, Json]:
         """Runs all steps and gives the result of each dataset by key.
@@ -136,8 +140,8 @@ class PlanRun:
             for step_id in order.get_ready():
                 self._start(self.steps[step_id])
             ended = self.ended.get()
-            self._take(ended)
-            order.done(ended)
+            if self._take(ended):
+                order.done(ended)
         self._show()
         for failed in self.errors:
             self._raise(failed)
@@ -161,30 +165,37 @@ class PlanRun:
         root = next((root for need in step.needs if (root := self._failed_at(need))), None)
         if root is not None:
             self.skipped[step.id] = root
-            self._end_at_once(step, SKIPPED, f"{root} failed: {self.errors[root]}")
+            rejected = isinstance(self.steps[root].request, Approve)
+            why = self.errors[root].removeprefix("StateError: ") if rejected else f"{root} failed: {self.errors[root]}"
+            self._end_at_once(step, SKIPPED, why)
         elif (standing := self._standing(step)) is not None:
             self._end_at_once(step, UNCHANGED, str(standing["why"]), standing)
         else:
-            request = bind(step.request, self._scope_now())
-            task = task_of(cast("AnyRequest", step.request)).with_options(
-                task_run_name=step.id,
-                tags=self._tags_of(step),
-                retries=step.retries,
-                retry_delay_seconds=step.retry_delay,
-                timeout_seconds=step.timeout,
-            )
-            arguments = {spec.name: getattr(request, spec.name) for spec in dataclasses.fields(request)}
-            facts = {"spec": self.plan.name, "spec_digest": self.plan.digest, **self.scope.facts}
-            self._follow(
-                step,
-                task.submit(
-                    **arguments,
-                    catalog=self.catalogs[step.dataset],
-                    step=step.id,
-                    origin=facts,
-                    wait_for=[self.futures[need] for need in step.needs],
-                ),
-            )
+            self._submit(step)
+
+    def _submit(self, step: Step) -> None:
+        request = bind(step.request, self._scope_now())
+        task = task_of(cast("AnyRequest", step.request)).with_options(
+            task_run_name=step.id,
+            tags=self._tags_of(step),
+            retries=step.retries,
+            retry_delay_seconds=step.retry_delay,
+            timeout_seconds=step.timeout,
+        )
+        arguments = {spec.name: getattr(request, spec.name) for spec in dataclasses.fields(request)}
+        if isinstance(request, Approve):
+            arguments["wait"] = False  # the flow waits, so that no worker has to
+        facts = {"spec": self.plan.name, "spec_digest": self.plan.digest, **self.scope.facts}
+        self._follow(
+            step,
+            task.submit(
+                **arguments,
+                catalog=self.catalogs[step.dataset],
+                step=step.id,
+                origin=facts,
+                wait_for=[self.futures[need] for need in step.needs],
+            ),
+        )
 
     def _failed_at(self, step_id: str) -> str | None:
         return step_id if step_id in self.errors else self.skipped.get(step_id)
@@ -224,15 +235,35 @@ class PlanRun:
         self.futures[step.id] = future
         future.add_done_callback(lambda _: self.ended.put(step.id))
 
-    def _take(self, step_id: str) -> None:
+    def _take(self, step_id: str) -> bool:
+        """Takes in what a step came to; False when it goes on: a question was asked, or answered."""
+        if step_id in self.asked:
+            self.asked.discard(step_id)
+            self._submit(self.steps[step_id])  # looks at the answer
+            return False
         future = self.futures[step_id]
         future.wait()
         if step_id in self.skipped:
-            return
-        if future.state.is_completed():
-            self.results[step_id] = future.result()
-        else:
+            return True
+        if not future.state.is_completed():
             self.errors[step_id] = short_error(future.state)
+            return True
+        result: Json = future.result()
+        if isinstance(self.steps[step_id].request, Approve) and result["state"] == "open":
+            self._ask(step_id, result)
+            return False
+        self.results[step_id] = result
+        return True
+
+    def _ask(self, step_id: str, result: Json) -> None:
+        """Leaves a question to those who pause the flow run for it, and go on looking for an answer."""
+        if self.questions is None:
+            self.questions = Questions(self.ended.put)
+        self.asked.add(step_id)
+        label = f"{result['project']}/{result['name']}@{result['version']}"
+        session = self.catalogs[self.steps[step_id].dataset].session()
+        question = Question(name=step_id, label=label, session=session, version_id=str(result["version_id"]))
+        self.questions.ask(question)
 
     def _raise(self, step_id: str) -> None:
         try:

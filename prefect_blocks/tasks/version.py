@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, cast
 
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError, StateError
-from dataset_tasks.model import JsonValue
+from dataset_tasks.model import JsonValue, Keep
 from dataset_tasks.ops.references import Ref
 from dataset_tasks.ops.requests import (
     Approve,
@@ -22,10 +27,14 @@ from dataset_tasks.ops.requests import (
     Verify,
 )
 from dataset_tasks.ops.wire import request_from_json
+from prefect_blocks import reports
+from prefect_blocks.approvals import POLL
 from prefect_blocks.running import Catalog, Json, Work, many
 from prefect_blocks.tasks.base import operation
 
 _SHOWN_PATHS = 10
+#: Name of the state of a task that asked a question which nobody answered yet.
+WAITING = "Waiting"
 
 
 @operation(Upload)
@@ -130,11 +139,14 @@ def approve_dataset(
     timeout: float | None = None,
     otherwise: Literal["reject", "approve"] = "reject",
     alias: str | None = None,
+    wait: bool = True,
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
 ) -> Json:
-    """Asks whether a version may be published, and fails as long as nobody said yes.
+    """Asks whether a version may be published, and waits for the answer of `dataset-tasks approve` or `reject`.
+
+    It keeps its worker as long as it waits. `wait_for_approval`, called in the flow, pauses the run instead.
 
     Args:
         ref: The version.
@@ -142,6 +154,7 @@ def approve_dataset(
         timeout: Seconds after which `otherwise` is the answer.
         otherwise: The answer when nobody gave one in time.
         alias: The name that publishing will move; shown to whoever answers.
+        wait: Whether the task ends only with the answer; else as `Waiting`, its result's `state` being `open`.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -150,17 +163,23 @@ def approve_dataset(
         The fields of `ApproveResult`.
 
     Raises:
-        StateError: Nobody answered yet, or the answer was no.
+        StateError: The answer was no.
     """
     work = Work.on(catalog, step, origin)
-    result = work.run(Approve(ref=work.ref(ref), by=many(by), timeout=timeout, otherwise=otherwise, alias=alias))
-    if result["state"] in ("open", "rejected"):
-        label = f"{result['project']}/{result['name']}@{result['version']}"
+    request = Approve(ref=work.ref(ref), by=many(by), timeout=timeout, otherwise=otherwise, alias=alias)
+    result = work.run(request)
+    while wait and result["state"] == "open":
+        threading.Event().wait(POLL)
+        result = work.run(request)
+    label = f"{result['project']}/{result['name']}@{result['version']}"
+    if result["state"] == "rejected":
         raise StateError(
             f"{label} {result['why']}",
-            kind="waits" if result["state"] == "open" else "rejected",
-            hint=f"Answer with `dataset-tasks approve {label}`, then run the flow again.",
+            kind="rejected",
+            hint=f"Ask again with `dataset-tasks approve {label} --reopen`, then run the flow again.",
         )
+    if result["state"] == "open":
+        return cast("Json", Completed(name=WAITING, message=f"{label} {result['why']}", data=result))
     return result
 
 
@@ -202,6 +221,7 @@ def squash_datasets(
     metadata: Mapping[str, JsonValue] | None = None,
     skip_unchanged: bool = False,
     hold: str | Sequence[str] = (),
+    keep: Keep | Mapping[str, int] | None = None,
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -218,6 +238,7 @@ def squash_datasets(
         metadata: Of the version made, JSON values.
         skip_unchanged: Whether no version is made when the last good one holds just that.
         hold: What it waits for before any look-up by name finds it: `verify`, `approve`.
+        keep: Retention of the dataset from now on, such as `{"last": 8, "published": 4, "seconds": 7_776_000}`.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -241,6 +262,7 @@ def squash_datasets(
             metadata=dict(metadata or {}),
             skip_unchanged=skip_unchanged,
             hold=many(hold),
+            keep=Keep(**keep) if isinstance(keep, Mapping) else keep,
         )
     )
 
@@ -325,7 +347,7 @@ def get_copy(
         TargetError: The target can't take the copy.
     """
     work = Work.on(catalog, step, origin)
-    return work.run(
+    result = work.run(
         GetCopy(
             ref=work.ref(ref),
             target=target,
@@ -337,6 +359,11 @@ def get_copy(
             max_workers=max_workers,
         )
     )
+    if target is not None and TaskRunContext.get() is not None:
+        label, folder = f"{result['project']}/{result['name']}@{result['version']}", Path(str(result["folder"]))
+        about = f"A copy of {reports.markdown(label)}, on the worker that ran the task"
+        reports.show_link(f"{result['project']}/{result['name']}", "copy", folder.as_uri(), str(folder), about)
+    return result
 
 
 @operation(Delete)

@@ -42,7 +42,32 @@ LEAST: dict[str, dict[str, Any]] = {
     "sync": {"ref": VERSION, "path": "data"},
     "build": {"stages": [{"id": "raw.create", "request": {"verb": "create", "name": "raw"}}]},
     "squash": {"name": "flat", "refs": [VERSION]},
+    "gc": {},
+    "repack": {},
+    "repair": {},
 }
+#: Verbs that a plan may hold.
+PLANNED = {
+    "create",
+    "add",
+    "external",
+    "sync",
+    "remove",
+    "transform",
+    "check",
+    "upload",
+    "finalize",
+    "build",
+    "approve",
+} | {
+    "publish",
+    "squash",
+    "verify",
+    "get",
+    "delete",
+}
+#: Parameters that a task has beside the fields of its request.
+MORE = {"verify": ("fail_on_difference",), "approve": ("wait",), "repair": ("fail_on_loss",)}
 
 
 def least(verb: str) -> Request:
@@ -50,7 +75,8 @@ def least(verb: str) -> Request:
 
 
 def task_for(verb: str) -> Any:
-    return task_of(cast("Any", least(verb)))
+    (found,) = (task for name in tasks.__all__ if verb in (task := getattr(tasks, name)).tags)
+    return found
 
 
 @pytest.mark.parametrize("verb", OPERATIONS)
@@ -59,14 +85,24 @@ def test_every_operation_has_a_task_whose_parameters_are_the_fields_of_its_reque
     assert task.name in prefect_blocks.__all__
     assert getattr(prefect_blocks, task.name) is task
     parameters = inspect.signature(task.fn).parameters
-    extra = ("fail_on_difference",) if verb == "verify" else ()
-    assert [*parameters] == [*(one.name for one in dataclasses.fields(OPERATIONS[verb][0])), *extra, *COMMON]
+    assert [*parameters] == [
+        *(one.name for one in dataclasses.fields(OPERATIONS[verb][0])),
+        *MORE.get(verb, ()),
+        *COMMON,
+    ]
     documented = set(inspect.getdoc(task.fn).split("Args:")[1].split("Returns:")[0].split())
     assert {f"{name}:" for name in parameters} <= documented
 
 
+@pytest.mark.parametrize("verb", sorted(PLANNED))
+def test_a_step_of_a_plan_is_run_by_the_task_of_its_verb(verb: str) -> None:
+    assert task_of(cast("Any", least(verb))) is task_for(verb)
+
+
 @pytest.mark.parametrize("verb", OPERATIONS)
 def test_every_task_passes_its_arguments_on_to_the_request(verb: str, session: FakeSession) -> None:
+    if verb == "approve":
+        session.answers[verb] = {"state": "approved"}
     task_for(verb).fn(**LEAST.get(verb, {"ref": VERSION}))
     assert session.request == least(verb)
 
