@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 NOX := $(PY) -m nox --error-on-missing-interpreters -s
 
-.PHONY: help venv demo demo-prefect demo-airflow test lint types imports docs bench e2e faults isolated fuzz clean
+.PHONY: help venv demo demo-prefect demo-airflow test lint types imports docs bench e2e faults isolated fuzz soak clean
 help:         ; @sed -n 's/^\([a-z-]*\): .*## /  make \1  \t/p' Makefile
 venv:         ; @$(PYTHON) scripts/venv.py
 demo: venv    ; @$(PY) -m example_flows.demo.here
@@ -19,4 +19,5 @@ e2e: venv     ; @$(NOX) e2e
 faults: venv  ; @$(NOX) faults
 isolated: venv ; @$(NOX) isolated
 fuzz: venv   ; @$(NOX) fuzz
+soak: venv   ; @$(NOX) soak
 clean:        ; @rm -rf .demo .nox docs/_build dist

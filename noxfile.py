@@ -69,13 +69,21 @@ def coverage(session: nox.Session) -> None:
 @nox.session(**SHARED)
 def e2e(session: nox.Session) -> None:
     """Real Airflow and Prefect."""
-    tool(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "e2e", *session.posargs)
+    tool(session, "pytest", "-q", "-n", "2", "--dist", "loadgroup", "-m", "e2e", *session.posargs)
 
 
 @nox.session(**SHARED)
 def faults(session: nox.Session) -> None:
-    """Kills, cuts, full disks: every point, and the scorecard."""
-    tool(session, "pytest", "-q", "-m", "faults", *session.posargs, FAULTS_SWEEP="full")
+    """Kills, cuts, full disks: every point; then every guard taken out; and the scorecard of both."""
+    tool(session, "pytest", "-q", "-m", "faults", *session.posargs, FAULTS_SWEEP="full", FAULTS_KEEP="1")
+    session.run(sys.executable, "tests/faults/guards.py", "--keep")
+    session.run(sys.executable, "scripts/scorecard.py")
+
+
+@nox.session(**SHARED)
+def soak(session: nox.Session) -> None:
+    """Random operations and random kills for an hour; arguments after -- go to the program."""
+    session.run(sys.executable, "tests/faults/soak.py", *(session.posargs or ["--keep"]))
 
 
 @nox.session

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
+
+#: With FAULTS_KEEP set the figures are kept here, for the page of reliability.
+KEPT = Path(__file__).parent / "results" / "sweep.json"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -20,3 +26,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("scorecard of faults")
     for what, count in tries.items():
         terminalreporter.write_line(f"{what:<40} {survived[what]:>6} of {count:>6} survived")
+    if tries and "FAULTS_KEEP" in os.environ:
+        KEPT.parent.mkdir(exist_ok=True)
+        rows = [{"what": what, "tried": count, "survived": survived[what]} for what, count in tries.items()]
+        KEPT.write_text(json.dumps(rows, indent=1) + "\n")
