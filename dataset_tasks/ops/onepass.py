@@ -7,7 +7,9 @@ that was open, and whatever else comes between add and upload (remove, another a
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -80,6 +82,7 @@ class Keeper:
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._open: _OpenChunk | None = None
+        self._stop = threading.Event()
 
     def _previous(self) -> Manifest:
         version, session = self._version, self._context.session
@@ -90,13 +93,16 @@ class Keeper:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=kind is None, cancel_futures=kind is not None)
-        if kind is None:
-            self._drain(-1)
-            self._finish(is_last=True)
-        elif self._open is not None:
-            self._open.drop()
+        try:
+            if kind is None:
+                self._drain(-1)
+                self._finish(is_last=True)
+        finally:
+            self._stop.set()
+            if self._pool is not None:
+                self._pool.shutdown()
+            if self._open is not None:
+                self._open.drop()
 
     def read(
         self, reader: Reader, names: Sequence[bytes], places: Sequence[bytes], folder: int, links: frozenset[bytes]
@@ -113,7 +119,7 @@ class Keeper:
                 continue
             size = opened[1].st_size
             if size > MOST_IN_MEMORY:
-                reading.jobs.append(self._threads().submit(_hash, outcomes, at, *opened))
+                reading.jobs.append(self._threads().submit(self._hash, outcomes, at, *opened))
                 continue
             waiting = _Waiting(place, size)
             if size >= _THREADS_PAY and self._workers > 1:
@@ -136,6 +142,8 @@ class Keeper:
 
     def _prepare(self, outcomes: list[Outcome], at: int, waiting: _Waiting, fd: int, before: os.stat_result) -> None:
         try:
+            if self._stop.is_set():
+                return
             ready = prepare(fd, waiting.place, before.st_size, self._compression)
             wrong = difference(before, os.fstat(fd), ready.size)
         except SourceError as error:
@@ -145,6 +153,13 @@ class Keeper:
             os.close(fd)
         outcomes[at] = wrong or (before, ready.sha256)
         waiting.ready = None if wrong else ready
+
+    def _hash(self, outcomes: list[Outcome], at: int, fd: int, before: os.stat_result) -> None:
+        outcomes[at] = hash_opened(fd, before, self._on_block)
+
+    def _on_block(self, _count: int) -> None:
+        if self._stop.is_set():
+            raise InterruptedError(errno.EINTR, "given up")
 
     # --- from the queue into chunks, in the order of the paths
 
@@ -225,11 +240,3 @@ class _OpenChunk:
     def drop(self) -> None:
         """Leaves nothing of it; its row goes with the draft."""
         self._stack.close()
-
-
-def _hash(outcomes: list[Outcome], at: int, fd: int, before: os.stat_result) -> None:
-    outcomes[at] = hash_opened(fd, before, _unreported)
-
-
-def _unreported(_count: int) -> None:
-    """Files this large are reported when they are read."""

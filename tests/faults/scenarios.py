@@ -183,7 +183,7 @@ def build(session: Session, home: Path) -> dict[str, Any]:
             ),
         ),
         Stage(id="f.transform", request=Transform(ref="step:f.create", call="sweep:function", code_version="1")),
-        Stage(id="f.upload", request=Upload(ref="step:f.create", max_workers=1)),
+        Stage(id="f.upload", request=Upload(ref="step:f.create", max_workers=1, chunk_size=0.00001)),
         Stage(id="f.finalize", request=Finalize(ref="step:f.create")),
         Stage(id="f.verify", request=Verify(ref="step:f.finalize")),
     )
