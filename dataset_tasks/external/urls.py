@@ -12,6 +12,10 @@ from dataset_tasks.paths import show
 SCHEMES: Final = ("file", "s3", "gs", "azure", "http", "https")
 #: Those of object stores: they have listings, and options behind a `?`.
 BUCKETS: Final = ("s3", "gs", "azure")
+#: What may stand behind the `?` there; each store says which of them it takes.
+_OPTIONS: Final = frozenset(
+    {"account", "anonymous", "connection", "endpoint", "payer", "profile", "region", "style", "versionId"}
+)
 #: What others call them.
 _ALSO: Final = {
     "gcs": "gs", "az": "azure", "abfs": "azure", "abfss": "azure", "wasb": "azure", "wasbs": "azure", "s3a": "s3",
@@ -59,6 +63,8 @@ def canonical(url: str) -> str:
         return "file://" + quote(unquote_to_bytes(parts.path), safe="/!$&'()*+,;=:@~")
     if not parts.hostname:
         raise InvalidArgumentError(f"{show(url)} names no {'bucket' if scheme in BUCKETS else 'host'}")
+    if scheme in BUCKETS:
+        _refuse_unknown(scheme, parts)
     try:
         host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
     except UnicodeError as error:
@@ -144,6 +150,16 @@ def name_of(path: str) -> bytes:
 
 def _escaped(path: str) -> str:
     return quote(_STRAY.sub("%25", path), safe=_PATH_SAFE)
+
+
+def _refuse_unknown(scheme: str, parts: SplitResult) -> None:
+    """Refuses options that there are not, without their values: they may be meant to be secret."""
+    unknown = sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _OPTIONS)
+    if unknown:
+        raise InvalidArgumentError(
+            f"the {scheme} URL at {show(parts.netloc)} has unknown options: {', '.join(map(show, unknown))}",
+            hint=f"Behind the `?` there may be any of {', '.join(sorted(_OPTIONS))}.",
+        )
 
 
 def _refuse_secrets(scheme: str, parts: SplitResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -54,6 +55,20 @@ _HINTS: Final = {
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 30
 _CONNECTIONS: Final = 32
+
+
+class _NoTokens(logging.Filter):
+    """botocore logs whole requests at level DEBUG, with the headers that say who asks."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leaves out what holds them."""
+        text = record.getMessage().lower()
+        return "security-token" not in text and "authorization" not in text
+
+
+_NO_TOKENS: Final = _NoTokens()
+for _name in ("botocore.auth", "botocore.endpoint"):
+    logging.getLogger(_name).addFilter(_NO_TOKENS)
 
 
 class BusyError(StorageUnavailableError):

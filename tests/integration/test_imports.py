@@ -195,7 +195,7 @@ def test_an_object_that_is_also_a_folder_changes_nothing(draft: Dataset, bucket:
         ("ftp://example.org/a", InvalidArgumentError, "ftp:// URLs are not read"),
         ("s3a://lake/a", InvalidArgumentError, "Write s3://bucket/name"),
         ("s3://key:sesame@lake/a", InvalidArgumentError, "holds credentials"),
-        ("s3://lake/a?color=red", InvalidArgumentError, "unknown options: color"),
+        ("s3://lake/a?color=red", InvalidArgumentError, "has unknown options: color"),
     ],
 )
 def test_what_can_not_be_imported_is_refused_with_a_reason(
