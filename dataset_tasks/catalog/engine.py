@@ -7,7 +7,11 @@ been read back on a new connection.
 
 from __future__ import annotations
 
+import os
+import platform
 import random
+import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +32,13 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
 DEADLINE_SECONDS = 60.0
+#: PostgreSQL: how long to wait for a row that somebody holds, and after how long the server ends an open transaction
+#: in which nothing is done (a paused process: ours do nothing else in between).
+LOCK_SECONDS, IDLE_SECONDS = 10.0, 30.0
+#: Connections that a process keeps, and how many more it opens when its threads need them.
+POOL, OVERFLOW = 4, 12
+#: Where in the `-shm` file SQLite locks what lets one process write (WAL-index, lock 0).
+_WRITERS_BYTE = 120
 _NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
@@ -41,7 +52,16 @@ _NETWORK_FILE_SYSTEMS = {
     "glusterfs",
     "afs",
 }
-_RETRY_STATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "08000", "08003", "08006", "08001", "53300"}
+_RETRY_STATES = {
+    "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", "08000", "08003", "08006", "08001", "53300",
+}  # fmt: skip
+#: How a server that is down, restarting or full says so, before there is a connection that could carry a state.
+_AWAY = (
+    "connection refused", "could not connect", "server closed", "starting up", "shutting down", "recovery mode",
+    "not yet accepting", "connection is bad", "connection reset", "connection timeout", "timeout expired",
+    "too many clients", "remaining connection slots", "too many connections", "no such file or directory",
+    "terminating connection", "ssl connection has been closed", "broken pipe",
+)  # fmt: skip
 
 
 class Database:
@@ -153,9 +173,12 @@ class Database:
     def _translated(self, error: DBAPIError | PoolTimeout) -> CatalogError:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if _is_transient(error):
+            holder = self._holder()
             return CatalogUnavailableError(
-                f"the catalog {self.shown} did not answer in time: {cause}",
-                hint="Another process holds it or it is restarting; try again.",
+                f"the catalog {self.shown} did not answer in time: {cause}{f'; {holder} holds it' if holder else ''}",
+                hint="If that process hangs, end it; then try again."
+                if holder
+                else "Another process holds it, or it is restarting; try again.",
             )
         return CatalogError(
             f"the catalog {self.shown} failed: {cause}",
@@ -163,6 +186,22 @@ class Database:
             if self.is_sqlite
             else "See the database server's log.",
         )
+
+
+    def _holder(self) -> str:
+        """Who keeps others from writing, as far as the system tells; empty when it does not."""
+        if self.is_sqlite:
+            return _holder_of_file(Path(self.url.database or ""))
+        query = (
+            "SELECT application_name || ' (backend ' || pid || ', since ' || xact_start || ')' FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle in transaction' "
+            "ORDER BY xact_start LIMIT 1"
+        )
+        try:
+            with self._engine.connect() as connection:
+                return str(connection.exec_driver_sql(query).scalar() or "")
+        except (DBAPIError, PoolTimeout):
+            return ""
 
 
 class _DidNotLandError(CatalogUnavailableError):
@@ -177,11 +216,24 @@ def _is_transient(error: DBAPIError | PoolTimeout) -> bool:
         return state in _RETRY_STATES
     text = str(error.orig)
     busy = "database is locked" in text or "database is busy" in text or "database table is locked" in text
-    lost = isinstance(error, OperationalError) and any(
-        word in text
-        for word in ("connection refused", "could not connect", "server closed", "starting up", "connection is bad")
-    )
-    return busy or lost
+    is_away = isinstance(error, OperationalError) and any(word in text.casefold() for word in _AWAY)
+    return busy or (is_away and not isinstance(error.orig, sqlite3.Error))
+
+
+def _holder_of_file(place: Path, locks: Path = Path("/proc/locks")) -> str:
+    """The process that holds the lock of SQLite's writers: a byte of the `-shm` file."""
+    try:
+        inode = place.with_name(f"{place.name}-shm").stat().st_ino
+        lines = locks.read_text().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        words = line.split()
+        if len(words) == 8 and words[3] == "WRITE" and words[5].endswith(f":{inode}"):
+            first, last = int(words[6]), sys.maxsize if words[7] == "EOF" else int(words[7])
+            if first <= _WRITERS_BYTE <= last and int(words[4]) != os.getpid():
+                return f"process {words[4]}"
+    return ""
 
 
 def _parsed(text: str) -> URL:
@@ -255,14 +307,23 @@ def _roll_back(connection: Connection) -> None:
 
 
 def _postgres_engine(url: URL) -> Engine:
+    limits = {
+        "lock_timeout": LOCK_SECONDS,
+        "statement_timeout": DEADLINE_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_SECONDS,
+    }
     return sa.create_engine(
         url,
         pool_pre_ping=True,
-        pool_size=8,
-        max_overflow=16,
+        pool_size=POOL,
+        max_overflow=OVERFLOW,
         pool_timeout=BUSY_SECONDS,
         isolation_level="READ COMMITTED",
-        connect_args={"options": "-c lock_timeout=10s -c statement_timeout=60s", "connect_timeout": 10},
+        connect_args={
+            "options": " ".join(f"-c {name}={max(int(seconds * 1000), 1)}" for name, seconds in limits.items()),
+            "connect_timeout": 10,
+            "application_name": f"dataset-tasks {platform.node()[:32]}:{os.getpid()}",
+        },
     )
 
 
