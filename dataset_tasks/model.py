@@ -180,6 +180,18 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Which versions of a dataset stay: the last so many, the last published ones, those younger than `seconds`.
+
+    A version stays when any of the three says so; None says nothing, and where none says anything all stay.
+    """
+
+    last: int | None = None
+    published: int | None = None
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """A question whether a version may be published, and its answer.
 
@@ -218,6 +230,7 @@ class Approval:
 
 
 _HEX_ID = re.compile(r"[0-9a-f]{32}\Z")
+_IN_PARTITION = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")
 _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 
 
@@ -225,7 +238,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 class Reference:
     """A parsed reference: an id, `project/name@selector`, or (in plans only) `step:<id>`.
 
-    The selector is a version string, `latest`, `published` or an alias; without one it is `published`.
+    The selector is a version string, `latest`, `published` or an alias; without one it is `published`. Where a dataset
+    has partitions, one stands behind in brackets: `crm/orders@latest[2013-01]`; without it, any of them answers.
     """
 
     id: str | None = None
@@ -233,6 +247,7 @@ class Reference:
     project: str = ""
     name: str = ""
     selector: str = "published"
+    partition: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Reference:
@@ -243,13 +258,17 @@ class Reference:
 
         >>> Reference.parse("nyc/labels@prod").selector
         'prod'
+        >>> Reference.parse("nyc/labels@latest[2013-01]").partition
+        '2013-01'
         """
         if text.startswith("step:") and len(text) > 5:
             return cls(step=text[5:])
         bare = text.removeprefix("id:")
         if _HEX_ID.match(bare):
             return cls(id=bare)
-        dataset, at, selector = text.partition("@")
+        in_part = _IN_PARTITION.match(text)
+        whole, part = (in_part[1], in_part[2]) if in_part else (text, None)
+        dataset, at, selector = whole.partition("@")
         project, slash, name = dataset.rpartition("/")
         if not slash or not project or not name or (at and not selector) or text.startswith("id:"):
             raise InvalidArgumentError(
@@ -257,12 +276,13 @@ class Reference:
                 hint="Write an id (32 hex digits), `project/name`, `project/name@1.0.3`, `@published`, `@latest` "
                 "or `@alias`.",
             )
-        return cls(project=project, name=name, selector=selector or "published")
+        return cls(project=project, name=name, selector=selector or "published", partition=part)
 
     def __str__(self) -> str:
         if self.step is not None:
             return f"step:{self.step}"
-        return f"id:{self.id}" if self.id is not None else f"{self.project}/{self.name}@{self.selector}"
+        part = f"[{self.partition}]" if self.partition is not None else ""
+        return f"id:{self.id}" if self.id is not None else f"{self.project}/{self.name}@{self.selector}{part}"
 
 
 def is_dataset_word(text: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from dataset_tasks.spec import schema
-from dataset_tasks.spec.rules import LATER
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "spec.md"
 _TABLE = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
@@ -21,9 +20,6 @@ _NAMES = {
     "number": "number",
     "object": "mapping",
 }
-#: The model that each key without an operation belongs to.
-_OWNERS = {"add": schema.Add, "external": schema.External, "sync": schema.Sync, "publish": schema.Publish}
-_LATER = {(_OWNERS[path[0]] if len(path) > 1 else schema.Dataset, path[-1]) for path in LATER}
 
 
 def page(text: str) -> str:
@@ -38,11 +34,9 @@ def table(model: type[BaseModel]) -> str:
     words = {spec.alias or name: spec.description or "" for name, spec in model.model_fields.items()}
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, spec in said["properties"].items():
-        later = (model, name) in _LATER
-        kind = "" if later else _kind(spec, said.get("$defs", {}))
-        meaning = f"*Not supported yet.* {words[name]}" if later else words[name]
+        kind = _kind(spec, said.get("$defs", {}))
         default = "required" if name in required else _default(spec)
-        lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
+        lines.append(f"| `{name}` | {kind} | {default} | {words[name]} |")
     return "\n".join(lines) + "\n"
 
 

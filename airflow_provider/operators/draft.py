@@ -29,6 +29,7 @@ class DatasetCreateOperator(DatasetOperator):
         skip_unchanged: Let transform, upload and finalize drop the draft when it equals the last good version.
         recipe: Digest of everything else that shapes the content; part of what `skip_unchanged` compares.
         hold: What the final version waits for before any look-up by name finds it: `verify`, `approve`.
+        keep: Retention of the dataset from now on, such as `{"last": 8, "published": 4, "seconds": 7_776_000}`.
         kwargs: See `DatasetOperator`.
 
     >>> from airflow.sdk import DAG
@@ -58,6 +59,7 @@ class DatasetCreateOperator(DatasetOperator):
         skip_unchanged: bool = False,
         recipe: str = "",
         hold: Sequence[str] = (),
+        keep: Mapping[str, int] | None = None,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -75,6 +77,7 @@ class DatasetCreateOperator(DatasetOperator):
         self.skip_unchanged = skip_unchanged
         self.recipe = recipe
         self.hold = hold
+        self.keep = keep
 
 
 class DatasetAddOperator(DatasetOperator):

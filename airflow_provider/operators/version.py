@@ -214,6 +214,7 @@ class DatasetSquashOperator(DatasetOperator):
         metadata: JSON kept with it.
         skip_unchanged: Make none when the last good version has the same content.
         hold: What it waits for before any look-up by name finds it: `verify`, `approve`.
+        keep: Retention of the dataset from now on, such as `{"last": 8, "published": 4, "seconds": 7_776_000}`.
         kwargs: See `DatasetOperator`.
     """
 
@@ -232,6 +233,7 @@ class DatasetSquashOperator(DatasetOperator):
         metadata: Mapping[str, JsonValue] | None = None,
         skip_unchanged: bool = False,
         hold: Sequence[str] = (),
+        keep: Mapping[str, int] | None = None,
         **kwargs: Any,  # Any: BaseOperator's own arguments
     ) -> None:
         super().__init__(**kwargs)
@@ -244,6 +246,7 @@ class DatasetSquashOperator(DatasetOperator):
         self.metadata = metadata
         self.skip_unchanged = skip_unchanged
         self.hold = hold
+        self.keep = keep
 
 
 class DatasetVerifyOperator(DatasetOperator):

@@ -23,7 +23,7 @@ from dataset_tasks.catalog.registry import Registry
 from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content, Record, advance, insert_event
 from dataset_tasks.errors import StateError
-from dataset_tasks.model import ObjectRef, State, Version
+from dataset_tasks.model import Keep, ObjectRef, State, Version
 
 _T = TypeVar("_T")
 _BATCH = 500
@@ -65,18 +65,6 @@ class Marked:
     going: tuple[Garbage, ...] = ()
     waiting: tuple[Garbage, ...] = ()
     revived: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
-    """Which versions of a dataset stay: the last so many, the last published ones, those younger than `seconds`.
-
-    A version stays when any of the three says so; None says nothing.
-    """
-
-    last: int | None = None
-    published: int | None = None
-    seconds: int | None = None
 
 
 class Collecting(Registry, Leases):
@@ -287,9 +275,11 @@ class Collecting(Registry, Leases):
 
     # --- retention
 
-    def retentions(self) -> dict[tuple[str, str], Keep]:
-        """What is to be kept, by project and name of the dataset."""
+    def retentions(self, *, project: str | None = None, name: str | None = None) -> dict[tuple[str, str], Keep]:
+        """What is to be kept, by project and name of the dataset: of all, or of those of a project or name."""
         query = sa.select(t.retention).order_by(t.retention.c.project, t.retention.c.name)
+        for column, wanted in ((t.retention.c.project, project), (t.retention.c.name, name)):
+            query = query if wanted is None else query.where(column == wanted)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
         return {
             (row["project"], row["name"]): Keep(last=row["last"], published=row["published"], seconds=row["seconds"])

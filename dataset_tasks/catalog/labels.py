@@ -30,6 +30,20 @@ class Labels(Writes):
 
         return self._write(work, record)
 
+    def is_ahead(self, version: Version, alias: str) -> bool:
+        """Whether an alias of the version's dataset names one of a later interval: publishing moves none back."""
+        return self.db.read(lambda connection: self._is_ahead(connection, version, alias))
+
+    def _is_ahead(self, connection: Connection, version: Version, alias: str) -> bool:
+        if version.window is None:
+            return False
+        same = (
+            (t.aliases.c.project == version.project) & (t.aliases.c.name == version.name) & (t.aliases.c.alias == alias)
+        )
+        held = sa.select(t.aliases.c.version_id).where(same).order_by(t.aliases.c.sequence.desc()).limit(1)
+        there = select_versions(connection, self.id, t.versions.c.id == held.scalar_subquery())
+        return any(each.state.is_final and each.window is not None and each.window > version.window for each in there)
+
     def _set_alias(self, connection: Connection, version: Version, alias: str) -> None:
         same = (
             (t.aliases.c.project == version.project) & (t.aliases.c.name == version.name) & (t.aliases.c.alias == alias)

@@ -99,6 +99,8 @@ class Queries:
 
     def _resolve_named(self, wanted: Reference) -> Version | None:
         here = (t.versions.c.project == wanted.project) & (t.versions.c.name == wanted.name)
+        if wanted.partition is not None:
+            here &= t.versions.c.partition == wanted.partition
         good = here & (t.versions.c.quarantined == "")
         if wanted.selector == "latest":
             return self._first(good & t.versions.c.state.in_(FINAL))
@@ -115,6 +117,8 @@ class Queries:
         dataset = f"{wanted.project}/{wanted.name}"
         if not self.versions(project=wanted.project, name=wanted.name):
             return f"there is no dataset {dataset!r} in catalog {self.id}"
+        if wanted.partition is not None:
+            return f"{dataset!r} has no version {wanted.selector!r} in the partition {wanted.partition!r}"
         if wanted.selector == "published":
             return f"{dataset!r} was never published"
         return f"{dataset!r} has no version or alias {wanted.selector!r}"

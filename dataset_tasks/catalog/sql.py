@@ -17,6 +17,7 @@ from dataset_tasks.catalog.copying import Copying
 from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.leases import Lease
 from dataset_tasks.catalog.queries import select_versions
+from dataset_tasks.catalog.reads import Reads
 from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
 from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_meta, upgrade_database
 from dataset_tasks.catalog.writes import (
@@ -36,7 +37,7 @@ from dataset_tasks.model import JsonValue, State, Version
 _log = logging.getLogger(__name__)
 
 
-class Catalog(Copying, Approvals):
+class Catalog(Copying, Approvals, Reads):
     """One catalog. Safe to share between threads."""
 
     @classmethod
@@ -255,7 +256,7 @@ class Catalog(Copying, Approvals):
         return self._write(work, record)
 
     def publish(self, version: Version, alias: str | None, record: Record) -> Version:
-        """Makes a completed version published, once, and points the alias at it.
+        """Makes a completed version published, once, and points the alias at it, unless that is ahead: see `is_ahead`.
 
         Raises:
             ConflictError: Another writer moved the version.
@@ -268,7 +269,7 @@ class Catalog(Copying, Approvals):
                 moment = self._now()
                 self._move(connection, version, State.COMPLETED, {"state": State.PUBLISHED, "published": moment})
                 insert_event(connection, sequence, "published", version, moment, {"published": moment})
-            if alias is not None:
+            if alias is not None and not self._is_ahead(connection, version, alias):
                 self._set_alias(connection, version, alias)
             return version.id
 

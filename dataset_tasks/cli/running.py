@@ -80,7 +80,7 @@ def run_spec(cli: Cli, plan: Plan, wanted: Wanted) -> Exit:
                     select=wanted.select or None,
                     exclude=wanted.exclude or None,
                     progress=progress,
-                    observer=_Telling(cli, plan, progress),
+                    observer=Telling(cli, plan, progress),
                 )
         except RunInterruptedError as interrupted:
             _show(cli, session, plan, interrupted.report)
@@ -94,7 +94,7 @@ def run_spec(cli: Cli, plan: Plan, wanted: Wanted) -> Exit:
         return Exit.DONE if report.changed else Exit.NOTHING_TO_DO
 
 
-class _Telling:
+class Telling:
     """Tells how a run goes on, a line for each step that ends."""
 
     def __init__(self, cli: Cli, plan: Plan, progress: Progress) -> None:

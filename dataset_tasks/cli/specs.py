@@ -1,4 +1,4 @@
-"""Commands on a lineage spec: lint, plan, run, graph, compile, schema."""
+"""Commands on a lineage spec: lint, plan, run, backfill, graph, compile, schema."""
 
 from __future__ import annotations
 
@@ -28,12 +28,22 @@ Output = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.", show_default=False)
 ]
 
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="DATE", help="Where to begin. Default: the schedule's start.", show_default=False),
+]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="DATE", help="Where to end, not included. Default: now.", show_default=False),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
     command(app, "lint", panel=PANEL)(lint)
     command(app, "plan", panel=PANEL)(plan)
     command(app, "run", panel=PANEL)(run)
+    command(app, "backfill", panel=PANEL)(backfill)
     command(app, "graph", panel=PANEL)(graph)
     command(app, "compile", panel=PANEL)(compile_)
     command(app, "schema", panel=PANEL)(schema)
@@ -41,14 +51,25 @@ def register(app: typer.Typer) -> None:
 
 def lint(cli: Cli, spec: opt.Spec, profile: Profile = None) -> None:
     """Check a spec; every problem is shown in one go."""
-    compiled = _compiled(spec, profile)
+    from dataset_tasks.spec.notes import notes
+
+    found = compiled(spec, profile)
+    said = notes(found)
     if cli.as_json:
         cli.out.document(
-            {"spec": compiled.source, "datasets": len(compiled.datasets), "steps": len(compiled.steps), "problems": []}
+            {
+                "spec": found.source,
+                "datasets": len(found.datasets),
+                "steps": len(found.steps),
+                "problems": [],
+                "notes": list(said),
+            }
         )
     elif not cli.quiet:
+        for note in said:
+            cli.out.note(f"{shown(spec)}: {shown(note)}")
         cli.out.line(
-            f"{shown(spec)}: {count(len(compiled.datasets), 'dataset')}, {count(len(compiled.steps), 'step')}, no problem"
+            f"{shown(spec)}: {count(len(found.datasets), 'dataset')}, {count(len(found.steps), 'step')}, no problem"
         )
 
 
@@ -62,7 +83,7 @@ def plan(
     """Show what a run would do, per dataset, and why; nothing is written."""
     from dataset_tasks.cli.preview import show_preview
 
-    return show_preview(cli, _compiled(spec, profile), opt.texts(param, "--param"), date)
+    return show_preview(cli, compiled(spec, profile), opt.texts(param, "--param"), date)
 
 
 def run(
@@ -85,7 +106,22 @@ def run(
         date=date,
         jobs=jobs,
     )
-    return run_spec(cli, _compiled(spec, profile), wanted)
+    return run_spec(cli, compiled(spec, profile), wanted)
+
+
+def backfill(
+    cli: Cli,
+    spec: opt.Spec,
+    first: From = None,
+    last: To = None,
+    param: opt.Params = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Windows at one time.")] = 2,
+    profile: Profile = None,
+) -> int:
+    """Run the windows of a spec's schedule that are missing; exit code 3 when none is."""
+    from dataset_tasks.cli.filling import fill_spec
+
+    return fill_spec(cli, compiled(spec, profile), first, last, opt.texts(param, "--param"), jobs)
 
 
 def graph(
@@ -103,7 +139,7 @@ def graph(
     if form not in get_args(Form):
         raise InvalidArgumentError(f"--format {form!r} is unknown", hint=f"Write one of {', '.join(get_args(Form))}.")
     chosen: Form = "json" if cli.as_json else form  # type: ignore[assignment]  # one of them, as just seen
-    _give(cli, explain(_compiled(spec, profile, check_sources=False), chosen) + "\n", output, overwrite=True)
+    _give(cli, explain(compiled(spec, profile, check_sources=False), chosen) + "\n", output, overwrite=True)
 
 
 def compile_(
@@ -117,7 +153,7 @@ def compile_(
     """Write a small Python file that loads a spec as an Airflow DAG or a Prefect flow."""
     from dataset_tasks.cli.compiling import compiled_file
 
-    text = compiled_file(_compiled(spec, profile, check_sources=False), to, output)
+    text = compiled_file(compiled(spec, profile, check_sources=False), to, output)
     if cli.as_json and output is None:
         cli.out.document({"to": to, "text": text})
         return
@@ -146,7 +182,12 @@ def schema(cli: Cli) -> None:
     cli.out.line(json.dumps(json_schema(), indent=2))
 
 
-def _compiled(spec: str, profile: str | None, *, check_sources: bool = True) -> Plan:
+def compiled(spec: str, profile: str | None, *, check_sources: bool = True) -> Plan:
+    """The plan of a spec, for commands.
+
+    Raises:
+        SpecError: The file has problems.
+    """
     from dataset_tasks.spec.compiler import compile_spec
 
     return compile_spec(spec, profile=profile, check_sources=check_sources)

@@ -9,7 +9,7 @@ from dataset_tasks.errors import InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import EMPTY
 from dataset_tasks.model import Input, Version
-from dataset_tasks.ops import unchanged
+from dataset_tasks.ops import retention, unchanged
 from dataset_tasks.ops.content import merged
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Create, CreateResult
@@ -41,6 +41,7 @@ def run(context: Context, request: Create) -> CreateResult:
     previous = catalog.previous(project, request.name, request.partition) if request.previous else None
     if previous is not None:
         parents = [previous, *(parent for parent in parents if parent.id != previous.id)]
+    retention.remember(catalog, project, request.name, request.keep)
     store_id = context.session.store_id(request.store)
     record = context.record(request, lambda version: CreateResult(**about(version), parents=version.parents))
     failpoint("create.before_commit")

@@ -40,6 +40,8 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     """
     version = context.session.catalog.resolve(request.ref)
     require_final(version, "a copy")
+    if "run_id" in context.origin:  # a run of a plan, a DAG or a flow
+        context.session.catalog.add_read(version.id, context.origin)
     try:
         return _copied(context, request, version)
     except IntegrityError as error:

@@ -12,6 +12,9 @@ from dataset_tasks.ops.requests import Publish, PublishResult
 def run(context: Context, request: Publish) -> PublishResult:
     """Publishes a final version. There is one publish event a version, ever; again it does nothing.
 
+    An alias moves forward only: where it names the version of a later interval, as when missed runs are made up for, it
+    stays there.
+
     Raises:
         StateError: The version is not final, or is quarantined.
         ConflictError: Another writer moved the version.
@@ -26,19 +29,23 @@ def run(context: Context, request: Publish) -> PublishResult:
             hint="Make a new version; this one stays as it is.",
         )
 
-    def result(now: Version) -> PublishResult:
-        return _result(now, request.alias, unchanged=False)
+    alias = request.alias
+    if alias is not None and catalog.is_ahead(version, alias):
+        alias = None
 
-    if version.state is State.PUBLISHED and _is_aliased(context, version, request.alias):
+    def result(now: Version) -> PublishResult:
+        return _result(now, alias, unchanged=False)
+
+    if version.state is State.PUBLISHED and _is_aliased(context, version, alias):
         context.session.flush_journal()
-        return _result(version, request.alias, unchanged=True)
+        return _result(version, alias, unchanged=True)
     try:
         failpoint("publish.before_commit")
-        published = catalog.publish(version, request.alias, context.record(request, result))
+        published = catalog.publish(version, alias, context.record(request, result))
         failpoint("publish.after_commit")
     except (ConflictError, StateError):
         published = catalog.version(version.id)
-        if published.state is not State.PUBLISHED or not _is_aliased(context, published, request.alias):
+        if published.state is not State.PUBLISHED or not _is_aliased(context, published, alias):
             raise
     context.session.flush_journal()
     return result(published)

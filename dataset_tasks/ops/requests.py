@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
-from dataset_tasks.model import Input, JsonValue
+from dataset_tasks.model import Input, JsonValue, Keep
 
 Compression: TypeAlias = Literal["deflate", "store"]
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -54,7 +54,8 @@ class Create(Request):
 
     `skip_unchanged` lets upload and finalize drop the draft when it equals the last good version; `recipe` is the
     digest of everything in the dataset's definition that shapes its content. `store` is a URL, default the session's.
-    `hold` says what the final version waits for (`verify`, `approve`) before any look-up by name finds it.
+    `hold` says what the final version waits for (`verify`, `approve`) before any look-up by name finds it. `keep` is from
+    now on the dataset's retention, an empty one takes it away, and None leaves it as it is.
     """
 
     verb: ClassVar[str] = "create"
@@ -73,6 +74,7 @@ class Create(Request):
     skip_unchanged: bool = False
     recipe: str = ""
     hold: tuple[str, ...] = ()
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,7 +388,7 @@ class PublishResult(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Squash(Request):
-    """Makes one standalone version from the content (one) or the changes (several) of versions. `hold`: as `Create`."""
+    """Makes one standalone version from the content (one) or the changes (several) of versions. `hold`, `keep`: as `Create`."""
 
     verb: ClassVar[str] = "squash"
     once: ClassVar[bool] = True
@@ -399,6 +401,7 @@ class Squash(Request):
     metadata: Mapping[str, JsonValue] = field(default_factory=dict)
     skip_unchanged: bool = False
     hold: tuple[str, ...] = ()
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -616,7 +619,6 @@ AnyRequest: TypeAlias = (
     | GetCopy
     | Delete
 )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Request):

@@ -14,10 +14,16 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from dataset_tasks import versioning
-from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.model import State, Version
+from dataset_tasks.model import Keep, State, Version
+
+
+def remember(catalog: Catalog, project: str, name: str, keep: Keep | None) -> None:
+    """Makes `keep` the retention of a dataset where it is another; an empty one takes it away, None changes nothing."""
+    if keep is None or catalog.retentions(project=project, name=name).get((project, name), Keep()) == keep:
+        return
+    catalog.set_retention(project, name, None if keep == Keep() else keep)
 
 
 def expired(catalog: Catalog, now: datetime) -> list[Version]:

@@ -12,7 +12,7 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Manifest, squash
 from dataset_tasks.model import State, Version
 from dataset_tasks.objects import new_key
-from dataset_tasks.ops import finalize, unchanged
+from dataset_tasks.ops import finalize, retention, unchanged
 from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.delete import abandon
@@ -39,6 +39,7 @@ def run(context: Context, request: Squash) -> SquashResult:
         require_final(version, "squash")
     _refuse_disorder(context, versions)
     project = request.project or versions[0].project
+    retention.remember(context.session.catalog, project, request.name, request.keep)
     fingerprint = unchanged.fingerprint({"squash": [version.id for version in versions]})
     if request.skip_unchanged:
         for last in unchanged.candidates(context.session, project, request.name, None, request.hold):

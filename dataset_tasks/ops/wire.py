@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from dataset_tasks import model
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.model import Input, JsonValue
+from dataset_tasks.model import Input, JsonValue, Keep
 from dataset_tasks.ops.requests import OPERATIONS, Request, Result, Stage, TableCheck
 
 _T = TypeVar("_T")
@@ -94,6 +94,8 @@ def _plain(value: object) -> JsonValue:
             return {str(k): _plain(v) for k, v in value.items()}
         case tuple() | list():
             return [_plain(v) for v in value]
+        case Keep():
+            return {s.name: kept for s in dataclasses.fields(value) if (kept := getattr(value, s.name)) is not None}
         case Stage() | Input() | TableCheck():
             return {s.name: _plain(getattr(value, s.name)) for s in dataclasses.fields(value)}
         case _:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from dataset_tasks.model import Input, JsonValue
+from dataset_tasks.external.urls import BUCKETS, with_connection
+from dataset_tasks.model import Input, JsonValue, Keep
 from dataset_tasks.ops.requests import (
     AddExternal,
     AddFiles,
@@ -173,12 +175,13 @@ def _squash_stages(definition: Definition, refs: tuple[str, ...]) -> Iterator[St
         name=definition.name,
         refs=refs,
         project=definition.project,
-        store=definition.store,
+        store=_store(definition),
         tags=tuple(model.tags),
         description=model.description,
         metadata=model.metadata,
         skip_unchanged=definition.on_unchanged == "skip",
         hold=_hold(model),
+        keep=_keep(model.keep),
     )
     yield Stage(id=f"{key}.squash", request=request)
     if model.verify is not None:
@@ -197,12 +200,28 @@ def _create(definition: Definition, parents: tuple[str, ...], inputs: tuple[Inpu
         tags=tuple(model.tags),
         description=model.description,
         metadata=model.metadata,
-        store=definition.store,
+        store=_store(definition),
         partition=model.partition,
         skip_unchanged=definition.on_unchanged == "skip",
         recipe=recipe(definition),
         hold=_hold(model),
+        keep=_keep(model.keep),
     )
+
+
+def _store(definition: Definition) -> str | None:
+    """The URL of the store, with the connection it is reached through, where it is no folder."""
+    url, connection = definition.store, definition.connection
+    if url is None or not connection or urlsplit(url).scheme not in BUCKETS or "connection=" in url:
+        return url
+    return with_connection(url, connection)
+
+
+def _keep(keep: schema.Keep | None) -> Keep:
+    """The retention; an empty one where the spec has none, so that one it had before goes."""
+    if keep is None:
+        return Keep()
+    return Keep(last=keep.last, published=keep.published, seconds=None if keep.for_ is None else round(keep.for_))
 
 
 def _hold(model: schema.Dataset) -> tuple[str, ...]:

@@ -6,7 +6,10 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TypeAlias
+
+#: Ends the waiting of a loop; called in a signal handler, so it must be reentrant.
+Wake: TypeAlias = Callable[[], None]
 
 
 class Interrupts:
@@ -19,7 +22,7 @@ class Interrupts:
         wake: Ends the waiting of the loop that looks at `came`; called in a signal handler, so it must be reentrant.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Wake) -> None:
         self._wake = wake
         self._ours = False
         self.came = False
@@ -42,3 +45,35 @@ class Interrupts:
             raise KeyboardInterrupt
         self.came = True
         self._wake()
+
+
+class Follower(Interrupts):
+    """The interrupts of a loop in another thread than the main one: they come when those of `leader` come.
+
+    Args:
+        leader: Entered in the main thread.
+        wakes: What the leader calls; holds our `wake` while this is entered.
+        wake: Ends the waiting of our loop.
+    """
+
+    def __init__(self, leader: Interrupts, wakes: list[Wake], wake: Wake) -> None:
+        self._leader, self._wakes = leader, wakes
+        super().__init__(wake)
+
+    @property
+    def came(self) -> bool:
+        """Whether the leader's came."""
+        return self._leader.came
+
+    @came.setter
+    def came(self, value: bool) -> None:
+        """Ours alone never come."""
+
+    def __enter__(self) -> Self:
+        self._wakes.append(self._wake)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wakes.remove(self._wake)

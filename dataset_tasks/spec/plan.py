@@ -234,6 +234,15 @@ class _Binder:
         return path if "://" in path else os.path.normpath(path)
 
 
+def filled(text: str, scope: Scope) -> str:
+    """A text with its placeholders replaced.
+
+    Raises:
+        InvalidArgumentError: One has no value in this run.
+    """
+    return PLACEHOLDER.sub(lambda found: _show(lookup(found[1], scope)), text)
+
+
 def _show(value: JsonValue) -> str:
     """The value as part of a text: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""What the keys of a spec say about each other: names, sources, exclusions, time, what can't be done yet."""
+"""What the keys of a spec say about each other: names, sources, exclusions, time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataset_tasks.external.urls import canonical, of_a_bucket, with_connection
 from dataset_tasks.model import JsonValue, is_dataset_word
 from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.definition import Definition, Spec
-from dataset_tasks.spec.document import Document, Map
+from dataset_tasks.spec.document import Document
 from dataset_tasks.spec.head import Head
 from dataset_tasks.spec.places import Places
 from dataset_tasks.spec.plan import Param, Schedule
@@ -21,11 +21,6 @@ from dataset_tasks.spec.problems import Path, Problems
 from dataset_tasks.spec.shared import Settings
 from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
 
-#: Keys of the language that have no operation yet, by their path in a dataset, and what they are for.
-#: The operation that brings one takes its line out and gives the key a type in `schema`.
-LATER: Final[Mapping[tuple[str, ...], str]] = {
-    ("keep",): "retention",
-}
 #: Keys that a squash leaves no room for: it takes whole versions and ends in a final one.
 NOT_WITH_SQUASH: Final = (
     "parents", "inputs", "previous", "add", "external", "sync", "remove", "transform", "check", "upload",
@@ -93,9 +88,9 @@ class Rules:
         project = model.project or pipeline.project or ""
         if not project and not self.places.within(("project",)):
             self.places.at_key(path, "has no project; give one here or at the top of the file")
-        if profile.project_prefix:
+        if profile.project_prefix and project:
             project = f"{profile.project_prefix.strip('/')}/{project}"
-        for which, text in (("project", project), ("name", model.name or key)):
+        for which, text in (("project", project), ("name", model.name or "")):  # a key was looked at above
             parts = text.split("/") if which == "project" else [text]
             if text and not all(is_dataset_word(part) for part in parts):
                 place = (*path, which) if getattr(model, which) else (which,)
@@ -152,6 +147,8 @@ class Rules:
             for name, held in model.inputs.items():
                 text, files = (held, ()) if isinstance(held, str) else (held.ref, tuple(held.files or ()))
                 place = (*path, name) if isinstance(held, str) else (*path, name, "ref")
+                if not isinstance(held, str) and held.partition is not None:
+                    text = self._in_partition((*path, name, "partition"), text, held.partition)
                 source = self._source(place, text)
                 if source is not None:
                     named.append((name, (*path, name), source, files))
@@ -176,9 +173,18 @@ class Rules:
                 taken[form] = name
                 yield name, source, files
 
+    def _in_partition(self, path: Path, text: str, partition: str) -> str:
+        """The reference with the partition in brackets, as `Reference` reads it."""
+        if text in self.keys:
+            self.places.at_value(path, f"{text!r} is made by this spec: its version of this run is read")
+        elif not partition or "[" in partition or "]" in partition:
+            self.places.at_value(path, f"{partition!r} can't be a partition; it is text without brackets")
+        elif not text.endswith("]"):
+            return f"{text}[{partition}]"
+        return text
+
     def _dataset(self, definition: Definition, schedule: Schedule | None, params: Sequence[Param]) -> None:
         model, path = definition.model, ("datasets", definition.key)
-        self._later(path)
         if model.squash is not None:
             self._squash(model, path)
         else:
@@ -187,6 +193,8 @@ class Rules:
             self._transform(model.transform, (*path, "transform"))
         if model.check is not None:
             self._check(model.check, (*path, "check"))
+        if model.keep is not None and model.keep == schema.Keep() and not self.places.within((*path, "keep")):
+            self.places.at_value((*path, "keep"), "says nothing; give it last, published or for")
         if isinstance(model.publish, schema.Publish) and model.publish.alias is not None:
             self._alias(model.publish.alias, (*path, "publish", "alias"))
         for group, key in (("airflow", "max_active_runs"), ("prefect", "work_pool"), ("prefect", "task_runner")):
@@ -198,22 +206,6 @@ class Rules:
         if model.partition is not None and (schedule is None or schedule.start is None):
             self.places.at_value((*path, "partition"), "partition needs schedule.start, the first window")
         self._placeholders(definition, schedule, params)
-
-    def _later(self, path: Path) -> None:
-        mapping = self.document.locate(path)[2]
-        assert isinstance(mapping, Map)
-        for (key, *inner), what in LATER.items():
-            held = mapping.get(key)
-            if held is None:
-                continue
-            places: list[tuple[Path, object]] = [((*path, key), held)]
-            if isinstance(held, list):
-                places = [((*path, key, place), item) for place, item in enumerate(held)] if inner else places
-            for place, value in places:
-                if not inner:
-                    self.places.at_key(place, f"not supported yet: {what}")
-                elif isinstance(value, Map) and inner[0] in value:
-                    self.places.at_key((*place, inner[0]), f"not supported yet: {what}")
 
     def _squash(self, model: schema.Dataset, path: Path) -> None:
         for key in NOT_WITH_SQUASH:
@@ -331,7 +323,8 @@ class Rules:
                     check_url(with_connection(of_a_bucket(text), connection))
                 elif connection is not None:
                     self.places.at_key(
-                        ("datasets", key, *path[:-1], "connection"), f"is for URLs, and {text!r} is a path of this machine"
+                        ("datasets", key, *path[:-1], "connection"),
+                        f"is for URLs, and {text!r} is a path of this machine",
                     )
             except InvalidArgumentError as error:
                 self.places.at_value(("datasets", key, *path), error.message)

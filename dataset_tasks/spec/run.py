@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.progress import SILENT, Progress
+from dataset_tasks.spec.interrupts import Interrupts, Wake
 from dataset_tasks.spec.outcome import UNOBSERVED, Observer, RunReport
 from dataset_tasks.spec.params import check_params
-from dataset_tasks.spec.plan import Plan, Scope, Step, lookup, placeholders_of
+from dataset_tasks.spec.plan import Plan, Scope, Step, filled, lookup, placeholders_of
 from dataset_tasks.spec.runner import Clock, RealClock, Runner
 from dataset_tasks.spec.select import select as select_datasets
 from dataset_tasks.spec.windows import Window, window_at, window_for
@@ -62,7 +63,41 @@ def run_plan(
     """
     if jobs < 1:
         raise InvalidArgumentError(f"jobs is {jobs}; at least one step must run at a time")
-    window = _window(plan, date)
+    return run_window(
+        plan,
+        session,
+        _window(plan, date),
+        params=params,
+        jobs=jobs,
+        select=select,
+        exclude=exclude,
+        progress=progress,
+        observer=observer,
+        run_id=run_id,
+        clock=clock,
+    )
+
+
+def run_window(
+    plan: Plan,
+    session: Session,
+    window: Window | None,
+    *,
+    params: Mapping[str, JsonValue] | None = None,
+    jobs: int = 2,
+    select: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    progress: Progress = SILENT,
+    observer: Observer = UNOBSERVED,
+    run_id: str | None = None,
+    clock: Clock | None = None,
+    interrupts: Callable[[Wake], Interrupts] = Interrupts,
+) -> RunReport:
+    """As `run_plan`, for a window that is known; `interrupts` notes Ctrl-C.
+
+    Raises:
+        InvalidArgumentError, NotFoundError, RunInterruptedError: As `run_plan`.
+    """
     scope = Scope(
         run_id=run_id or new_run_id(),
         params=check_params(plan, params),
@@ -73,8 +108,10 @@ def run_plan(
     keys = frozenset(select_datasets(plan, select, exclude))
     steps = tuple(step for step in plan.steps if step.dataset in keys)
     _check_placeholders(steps, scope)
-    taken = _taken(plan, keys, session)
-    return Runner(plan, session, scope, steps, taken, jobs, progress, observer, clock or RealClock()).run()
+    taken = _taken(plan, keys, session, scope)
+    return Runner(
+        plan, session, scope, steps, taken, jobs, progress, observer, clock or RealClock(), interrupts=interrupts
+    ).run()
 
 
 def new_run_id() -> str:
@@ -99,8 +136,8 @@ def _check_placeholders(steps: Sequence[Step], scope: Scope) -> None:
             lookup(name, scope)
 
 
-def _taken(plan: Plan, keys: frozenset[str], session: Session) -> dict[str, str]:
-    """The versions that stand for datasets which are read but not run, by version step."""
+def _taken(plan: Plan, keys: frozenset[str], session: Session, scope: Scope) -> dict[str, str]:
+    """The versions that stand for datasets which are read but not run, by version step; of this run's partition."""
     read = {
         reference.removeprefix("step:")
         for dataset in plan.datasets
@@ -112,8 +149,9 @@ def _taken(plan: Plan, keys: frozenset[str], session: Session) -> dict[str, str]
     for dataset in plan.datasets:
         if dataset.key in keys or dataset.version_step not in read:
             continue
+        part = f"[{filled(dataset.partition, scope)}]" if dataset.partition is not None else ""
         try:
-            taken[dataset.version_step] = session.catalog.resolve(f"{dataset.project}/{dataset.name}@latest").id
+            taken[dataset.version_step] = session.catalog.resolve(f"{dataset.project}/{dataset.name}@latest{part}").id
         except NotFoundError as error:
             raise NotFoundError(
                 f"{dataset.key!r} is read but was not selected, and has no finished version yet",

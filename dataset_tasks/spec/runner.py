@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -15,7 +15,7 @@ from dataset_tasks.errors import DatasetError, InvalidArgumentError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.requests import Approve, ApproveResult, Publish, Result, VerifyResult
 from dataset_tasks.progress import Progress
-from dataset_tasks.spec.interrupts import Interrupts
+from dataset_tasks.spec.interrupts import Interrupts, Wake
 from dataset_tasks.spec.outcome import Observer, RunInterruptedError, RunReport, Status, StepOutcome
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, Step, bind
 from dataset_tasks.spec.problems import listed
@@ -85,6 +85,7 @@ class Runner:
         progress: Is told about long work inside steps.
         observer: Is told how the run goes on.
         clock: The time.
+        interrupts: What notes Ctrl-C; given what wakes this run.
     """
 
     plan: Plan
@@ -96,6 +97,7 @@ class Runner:
     progress: Progress
     observer: Observer
     clock: Clock
+    interrupts: Callable[[Wake], Interrupts] = Interrupts
     endings: Endings = field(default_factory=SimpleQueue)
     outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     tries: dict[str, _Tries] = field(default_factory=dict)
@@ -117,7 +119,7 @@ class Runner:
         """
         started, begin = datetime.now(UTC), self.clock.now()
         self._prepare()
-        with Interrupts(lambda: self.endings.put(None)) as interrupts:
+        with self.interrupts(lambda: self.endings.put(None)) as interrupts:
             try:
                 while len(self.outcomes) < len(self.steps) and not interrupts.came:
                     self._start_what_can()

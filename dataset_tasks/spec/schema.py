@@ -42,8 +42,6 @@ OneOrMany: TypeAlias = Annotated[
     BeforeValidator(_as_list),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
-#: What a key holds that has no operation yet: anything, since `rules` refuses it with a message of its own.
-Later: TypeAlias = Any
 #: Any JSON value; not pydantic's own type, whose check would walk what the loader has made JSON already.
 Json: TypeAlias = Any
 
@@ -138,6 +136,9 @@ class Input(Part):
     """One version that the transform reads."""
 
     ref: str = Field(description="Key of this spec or a reference.")
+    partition: str | None = Field(
+        default=None, description="The partition to read of a dataset made elsewhere; any, without it."
+    )
     files: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
 
 
@@ -185,6 +186,14 @@ class Check(Part):
     severity: Literal["error", "warn"] = Field(
         default="error", description="`warn` records what did not hold and goes on."
     )
+
+
+class Keep(Part):
+    """Which versions stay; one stays when any of the keys says so. Read by `gc` only."""
+
+    last: int | None = Field(default=None, ge=1, description="The last so many.")
+    published: int | None = Field(default=None, ge=1, description="The last so many that were published.")
+    for_: Duration | None = Field(default=None, alias="for", description="Those younger than this, such as `90d`.")
 
 
 class Approval(Part):
@@ -298,7 +307,7 @@ class Dataset(Defaults):
     )
     publish: PublishForm | None = Field(default=None, description="Publish the version: `true` or `{alias: name}`.")
     partition: str | None = Field(default=None, description="Text of placeholders; one line of versions per value.")
-    keep: Later = Field(default=None, description="Retention.")
+    keep: Keep | None = Field(default=None, description="Which versions stay; read by `gc` only. All, without it.")
     airflow: Airflow | None = Field(default=None, description="Options for Airflow.")
     prefect: Prefect | None = Field(default=None, description="Options for Prefect.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from dataset_tasks.model import JsonValue
+from dataset_tasks.model import JsonValue, Keep
 from dataset_tasks.ops.references import Inputs, Ref
 from dataset_tasks.ops.requests import (
     AddExternal,
@@ -38,6 +38,7 @@ def create_dataset(
     skip_unchanged: bool = False,
     recipe: str = "",
     hold: str | Sequence[str] = (),
+    keep: Keep | Mapping[str, int] | None = None,
     catalog: Catalog = None,
     step: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
@@ -59,6 +60,7 @@ def create_dataset(
         skip_unchanged: Whether a draft that equals the last good version is dropped in its favour.
         recipe: Digest of what shapes the content, for telling "unchanged".
         hold: What the final version waits for before any look-up by name finds it: `verify`, `approve`.
+        keep: Retention of the dataset from now on, such as `{"last": 8, "published": 4, "seconds": 7_776_000}`.
         catalog: See the module.
         step: See the module.
         origin: See the module.
@@ -88,6 +90,7 @@ def create_dataset(
             skip_unchanged=skip_unchanged,
             recipe=recipe,
             hold=many(hold),
+            keep=Keep(**keep) if isinstance(keep, Mapping) else keep,
         )
     )
 
