@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from airflow.cli.cli_config import ARG_OUTPUT, ActionCommand, Arg, GroupCommand
+from airflow.cli.cli_config import ARG_OUTPUT, ARG_VERBOSE, ActionCommand, Arg, GroupCommand
 from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider import settings
@@ -36,7 +36,9 @@ def get_cli_commands() -> list[GroupCommand]:
     """What Airflow adds to its command line."""
 
     def action(name: str, text: str, work: Callable[[Namespace], None], *args: Arg) -> ActionCommand:
-        return ActionCommand(name=name, help=text, func=suppress_logs_and_warning(work), args=(*args, _CONN_ID))
+        return ActionCommand(
+            name=name, help=text, func=suppress_logs_and_warning(work), args=(*args, _CONN_ID, ARG_VERBOSE)
+        )
 
     return [
         GroupCommand(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import threading
-from argparse import Namespace
 from typing import Any
 
 import pytest
@@ -196,23 +196,26 @@ def test_the_teardown_of_a_create_comes_after_the_work(serialized: Any) -> None:
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
-def called(capsys: pytest.CaptureFixture[str], name: str, **arguments: Any) -> Any:
-    given = {
-        "output": "json",
-        "conn_id": None,
-        "project": None,
-        "limit": 50,
-        "note": "",
-        "who": "bob",
-        "verbose": False,
-        **arguments,
-    }
-    (group,) = cli.get_cli_commands()
-    (command,) = [one for one in group.subcommands if one.name == name]
+def called(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    """What `airflow datasets ...` prints, read by Airflow's own parser."""
+    parser = argparse.ArgumentParser()
+    groups = parser.add_subparsers()
+    for group in cli.get_cli_commands():
+        add_subcommands(groups.add_parser(group.name), group)
+    given = parser.parse_args(["datasets", *words, *(["-o", "json"] if words[0] not in ("approve", "reject") else [])])
     capsys.readouterr()
-    command.func(Namespace(**given))
+    given.func(given)
     text = capsys.readouterr().out
-    return json.loads(text) if name not in ("approve", "reject") else text
+    return json.loads(text) if "output" in given else text
+
+
+def add_subcommands(parser: argparse.ArgumentParser, group: Any) -> None:
+    below = parser.add_subparsers()
+    for command in group.subcommands:
+        one = below.add_parser(command.name)
+        for argument in command.args:
+            one.add_argument(*argument.flags, **argument.kwargs)
+        one.set_defaults(func=command.func)
 
 
 def test_the_commands_list_and_show(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,11 +224,11 @@ def test_the_commands_list_and_show(shop: Shop, capsys: pytest.CaptureFixture[st
     assert [(row["dataset"], row["version"]) for row in called(capsys, "list")] == [
         ("crm/orders", two.version), ("crm/visits", visit.version),
     ]  # fmt: skip
-    assert called(capsys, "list", project="other") == []
-    assert [row["version"] for row in called(capsys, "versions", dataset="crm/orders", limit=1)] == [two.version]
-    shown = {row["property"]: row["value"] for row in called(capsys, "show", ref="crm/orders@1.0.0")}
+    assert called(capsys, "list", "--project", "other") == []
+    assert [row["version"] for row in called(capsys, "versions", "crm/orders", "-n", "1")] == [two.version]
+    shown = {row["property"]: row["value"] for row in called(capsys, "show", "crm/orders@1.0.0")}
     assert (shown["id"], shown["tags"]) == (one.id, "a, b")
-    shown = {row["property"]: row["value"] for row in called(capsys, "show", ref="crm/visits@latest")}
+    shown = {row["property"]: row["value"] for row in called(capsys, "show", "crm/visits@latest")}
     assert shown["inputs"] == f"orders={two.id}" or two.id in shown["inputs"]
 
 
@@ -234,8 +237,8 @@ def test_the_commands_answer_approvals(shop: Shop, capsys: pytest.CaptureFixture
     for version in (one, two):
         shop.catalog.open_approval(version, by=("ana",))
     assert {row["id"] for row in called(capsys, "approvals")} == {one.id, two.id}
-    assert "approved by bob" in called(capsys, "approve", ref=one.id, note="well")
-    assert "rejected by bob" in called(capsys, "reject", ref=two.id)
+    assert "approved by bob" in called(capsys, "approve", one.id, "--note", "well", "--who", "bob")
+    assert "rejected by bob" in called(capsys, "reject", two.id, "--who", "bob")
     assert called(capsys, "approvals") == []
     with pytest.raises(StateError, match="answered before"):
-        called(capsys, "reject", ref=one.id)
+        called(capsys, "reject", one.id)
