@@ -38,6 +38,7 @@ NAMES: Final = frozenset({
     "content.before_objects", "content.before_commit", "content.after_commit", "content.after_lease",
     "copy.after_object", "copy.after_index", "copy.after_version",
     "copy.after_moved_object", "copy.after_moved_index", "copy.after_moved_version",
+    "check.before_report",
     "create.before_commit", "create.after_commit",
     "delete.before_commit", "delete.after_commit",
     "finalize.before_check", "finalize.before_commit", "finalize.after_commit", "finalize.after_condemn",

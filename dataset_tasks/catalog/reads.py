@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.queries import recorded
 from dataset_tasks.catalog.rows import dump, from_micros
 from dataset_tasks.catalog.writes import Record, Writes, advance
-from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.model import JsonValue, State, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,13 @@ class Reads(Writes):
             for row in rows
         ]
 
+    def squashes(self, version_id: str) -> list[Version]:
+        """The versions that still stand and were squashed from this one, by creation; reads the whole table."""
+        named = t.versions.c.origin.contains(f'"{version_id}"', autoescape=True)
+        standing = t.versions.c.state.not_in((State.ABORTED, State.DELETED))
+        found = self._select(named & standing, order=(t.versions.c.sequence,))
+        return [each for each in found if version_id in _ids(each.origin.get("squash"))]
+
     def remember(self, record: Record, version: Version) -> None:
         """Writes down an operation that changed nothing by itself, such as a run of a plan that came to its end."""
 
@@ -79,3 +86,7 @@ class Reads(Writes):
             return True if found is not None and found.token == record.token else None
 
         self.db.write(work, landed=landed)
+
+
+def _ids(held: JsonValue) -> Sequence[JsonValue]:
+    return held if isinstance(held, Sequence) and not isinstance(held, str) else ()

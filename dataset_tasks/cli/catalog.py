@@ -128,9 +128,10 @@ def log(
             for version in versions:
                 cli.out.line(version.id)
             return
-        from dataset_tasks.cli.describe import event_document, history, report_document, version_document
+        from dataset_tasks.cli.describe import event_document, history, read_document, report_document, version_document
 
         reports = {v.id: session.catalog.reports(v.id) for v in versions}
+        reads = {v.id: session.catalog.reads(v.id) for v in versions}
 
         if cli.as_json:
             documents = [
@@ -138,6 +139,7 @@ def log(
                     **version_document(v),
                     "events": [event_document(each) for each in events[v.id]],
                     "reports": [report_document(each) for each in reports[v.id]],
+                    "reads": [read_document(each) for each in reads[v.id]],
                 }
                 for v in versions
             ]
@@ -148,7 +150,7 @@ def log(
         for number, version in enumerate(versions):
             if number:
                 cli.out.line()
-            cli.out.show(*history(version, events[version.id], names, reports[version.id]))
+            cli.out.show(*history(version, events[version.id], names, reports[version.id], reads[version.id]))
         if len(found) > limit:
             cli.out.note(
                 f"\n{count(len(found) - limit, 'older version')} not shown; see them with --limit {len(found)}"
@@ -245,7 +247,8 @@ def _down(session: Session, version: Version, *, history: bool) -> Graph:
     while waiting:
         parent = waiting.pop()
         edges[parent.id] = []
-        for child in session.catalog.children(parent.id):
+        children = [*session.catalog.children(parent.id), *session.catalog.squashes(parent.id)]
+        for child in {each.id: each for each in children}.values():
             edges[parent.id] += [e for e in edges_of(child) if e.parent == parent.id]
             if child.id not in reached:
                 reached[child.id] = child

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from dataset_tasks.cli.words import count, moment, size
 from dataset_tasks.model import JsonValue, Report, Version
 
 if TYPE_CHECKING:
+    from dataset_tasks.catalog.reads import Read
     from dataset_tasks.catalog.rows import Event
 
 #: What of the origin of a version says who made it; the rest is for the core alone.
@@ -178,8 +179,22 @@ def datasets_table(summaries: Iterable[DatasetSummary]) -> Table:
 
 def maker(version: Version) -> str:
     """Who made a version, in words: the runner, its run and step, the user."""
-    origin = dict(version.origin)
-    runner = origin.pop("runner", None)
+    return who(version.origin)
+
+
+def made_by(version: Version) -> str:
+    """The state of the spec and of the code that made a version; empty where neither is known."""
+    parts = [
+        f"{word} {str(held).removeprefix('version:')[:12]}"
+        for word, key in (("spec digest", "spec_digest"), ("code", "code"))
+        if (held := version.origin.get(key))
+    ]
+    return shown(", ".join(parts))
+
+
+def who(origin: Mapping[str, JsonValue]) -> str:
+    """Where something came from, in words."""
+    runner = origin.get("runner")
     rest = [f"{key} {value}" for key, value in origin.items() if key in _SAID and value not in (None, "", {}, [])]
     return shown(", ".join([*([str(runner)] if runner else []), *rest])) or "not recorded"
 
@@ -195,6 +210,11 @@ def report_document(report: Report) -> dict[str, JsonValue]:
         "value": report.value,
         "created": report.created.isoformat(),
     }
+
+
+def read_document(read: Read) -> dict[str, JsonValue]:
+    """That a run read a version, as JSON."""
+    return {"created": read.created.isoformat(), "origin": read.origin}
 
 
 def report_line(report: Report) -> str:
@@ -213,12 +233,18 @@ def report_line(report: Report) -> str:
 
 
 def history(
-    version: Version, events: Iterable[Event], names: Mapping[str, str], reports: Iterable[Report] = ()
+    version: Version,
+    events: Iterable[Event],
+    names: Mapping[str, str],
+    reports: Iterable[Report] = (),
+    reads: Iterable[Read] = (),
 ) -> list[Text]:
-    """A version, what happened to it and what was reported about it. `names` are labels of versions by id."""
+    """A version, what happened to it, what was reported about it and who read it. `names` are labels by id."""
     title = Text(shown(version.label), style="bold")
     lines = [title.append("  ").append(state_text(version)).append(f"  {version.id}", style="dim")]
     lines.append(Text(f"  created {moment(version.created)} UTC by {maker(version)}"))
+    if said := made_by(version):
+        lines.append(Text(f"  {said}", style="dim"))
     if version.description:
         lines.append(Text(f"  {shown(version.description)}"))
     for word, ids in (("parents", version.parents), ("inputs", tuple(i.ref for i in version.inputs))):
@@ -229,8 +255,22 @@ def history(
     if version.quarantined:
         lines.append(Text(f"  quarantined: {shown(version.quarantined)}", style="red"))
     lines += [Text(f"  {moment(e.created)} {_event(e)}", style="dim") for e in events]
-    lines += [Text(f"  {moment(each.created)} {report_line(each)}") for each in reports]
+    for each in reports:
+        lines.append(Text(f"  {moment(each.created)} {report_line(each)}"))
+        if (each.kind, each.title) == ("table", "check") and isinstance(each.value, list):
+            lines += [Text(f"    {shown(text)}", style="red") for text in _findings(each.value)]
+    lines += [Text(f"  {moment(each.created)} read by {who(each.origin)}", style="dim") for each in reads]
     return lines
+
+
+def _findings(rows: Sequence[JsonValue]) -> Iterator[str]:
+    """The lines of the report of a check."""
+    for row in rows:
+        if isinstance(row, Mapping):
+            column = f"column {row['column']}" if row.get("column") else ""
+            where = ", ".join(str(word) for word in (row.get("file"), column) if word)
+            what = f"row {row['row']}: {row['value']!r}" if row.get("row") is not None else ""
+            yield ": ".join(str(word) for word in (row.get("gate"), where, row.get("rule"), what) if word)
 
 
 def _answered(row: Mapping[str, JsonValue]) -> str:
