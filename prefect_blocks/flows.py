@@ -6,10 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Collection, Mapping
+from copy import copy
 from datetime import date
 from importlib import import_module
 from inspect import Parameter, Signature
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
@@ -24,6 +25,7 @@ from dataset_tasks.spec.plan import Param, Plan, Scope
 from dataset_tasks.spec.windows import Window, window_at
 from prefect_blocks.plan_run import PlanRun
 from prefect_blocks.running import Catalog, Json
+from prefect_blocks.schedules import schedule_of, triggers_of
 
 _TYPES: Final[Mapping[str, Any]] = {  # Any: types, some of them generic
     "str": str,
@@ -34,6 +36,49 @@ _TYPES: Final[Mapping[str, Any]] = {  # Any: types, some of them generic
     "dict": dict[str, Any],
     "date": date,
 }
+_SCHEDULES: Final = ("interval", "cron", "rrule", "schedule", "schedules")
+#: Short names of task runners, and where they are.
+_RUNNERS: Final[Mapping[str, str]] = {
+    "threads": "prefect.task_runners:ThreadPoolTaskRunner",
+    "processes": "prefect.task_runners:ProcessPoolTaskRunner",
+    "dask": "prefect_dask:DaskTaskRunner",
+}
+
+
+class SpecFlow(Flow[..., dict[str, Json]]):
+    """The flow of a lineage spec. It knows when the spec is to run.
+
+    Attributes:
+        plan: The compiled spec.
+    """
+
+    def __init__(self, *given: Any, plan: Plan, **options: Any) -> None:  # Any: as Prefect's `Flow`
+        super().__init__(*given, **options)
+        self.plan = plan
+
+    def with_options(self, **options: Any) -> SpecFlow:  # Any: as in Prefect's
+        """The same flow with other options; see Prefect's `Flow.with_options`."""
+        changed = copy(self)
+        changed.__dict__.update(super().with_options(**options).__dict__)
+        return changed
+
+    if not TYPE_CHECKING:  # for type checkers the signatures of Prefect's own methods stand
+
+        def to_deployment(self, name: str, **options: Any) -> Any:  # Any: as Prefect's
+            """A deployment that runs when the spec says; see Prefect's `Flow.to_deployment`."""
+            return super().to_deployment(name, **self._scheduled(options))
+
+        async def ato_deployment(self, name: str, **options: Any) -> Any:  # Any: as Prefect's
+            """As `to_deployment`, for coroutines."""
+            return await super().ato_deployment(name, **self._scheduled(options))
+
+    def _scheduled(self, options: dict[str, Any]) -> dict[str, Any]:  # Any: as Prefect's
+        if not any(options.get(name) for name in _SCHEDULES):
+            schedule = schedule_of(self.plan)
+            options["schedules"] = [schedule] if schedule is not None else None
+        if not options.get("triggers"):
+            options["triggers"] = triggers_of(self.plan) or None
+        return options
 
 
 def flow_from_spec(
@@ -45,14 +90,15 @@ def flow_from_spec(
     catalog: Catalog = None,
     tags: Collection[str] = (),
     task_runner: TaskRunner[PrefectFuture[Any]] | None = None,  # Any: results of any task
-) -> Flow[..., dict[str, Json]]:
+) -> SpecFlow:
     """The flow of a lineage spec: one task run per step of its plan, the spec's parameters as those of the flow.
 
     A step is submitted once all it needs has ended well. Where something failed, all below it ends as `Skipped` with the
     reason, the rest goes on, and the flow fails with the first error. A dataset that stays as it was ends as `Unchanged`.
     A run of a schedule stands for the schedule's window; a run by hand has none.
 
-    Assign it to a variable of a module to serve or deploy it: Prefect finds it there again, by `variable`.
+    Assign it to a variable of a module to serve or deploy it: Prefect finds it there again, by `variable`. Its deployments
+    have the spec's schedule, unless they are given one: `after` starts a run on each published version.
 
     Args:
         path: The spec. Relative to the working folder; `Path(__file__).with_name("flights.yaml")` holds everywhere.
@@ -81,8 +127,9 @@ def flow_from_spec(
     run.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)  # noqa: SLF001  # as collections.namedtuple does
     run.__doc__ = _docstring(plan)
     run.__signature__ = Signature([_parameter(param) for param in plan.params])  # type: ignore[attr-defined]  # for inspect
-    return Flow(
+    return SpecFlow(
         run,
+        plan=plan,
         name=name or plan.name,
         version=plan.digest[:12],
         description=plan.description or None,
@@ -139,13 +186,13 @@ def _task_runner(plan: Plan) -> TaskRunner[PrefectFuture[Any]] | None:  # Any: r
     named = plan.prefect.get("task_runner")
     if named is None:
         return None
-    module, _, attribute = str(named).partition(":")
+    module, _, attribute = _RUNNERS.get(str(named), str(named)).partition(":")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidArgumentError(
             f"{plan.source}: prefect: task_runner: {named!r} can't be found: {error}",
-            hint="Write it as `module:name` of a task runner, or of a class of them, and install what it needs.",
+            hint=f"Write {', '.join(_RUNNERS)}, or `module:name` of a task runner or a class of them, and install it.",
         ) from error
     runner = found() if isinstance(found, type) else found
     if not isinstance(runner, TaskRunner):

@@ -49,8 +49,12 @@ def compiled_file(plan: Plan, to: str, output: str | None) -> str:
     if to not in _FORMS:
         raise InvalidArgumentError(f"--to {to!r} is unknown", hint=f"Write one of {', '.join(_FORMS)}.")
     folder = os.path.dirname(os.path.abspath(output)) if output is not None else os.path.dirname(plan.source)
-    variable = re.sub(r"\W", "_", plan.name)
-    if not variable.isidentifier() or keyword.iskeyword(variable):
-        variable = f"_{variable}"
+    variable = variable_of(plan)
     path = os.path.relpath(plan.source, folder)
     return _FORMS[to].format(spec=re.sub(r"[^\w.-]", "_", os.path.basename(path)), variable=variable, path=repr(path))
+
+
+def variable_of(plan: Plan) -> str:
+    """What the DAG or flow is called in that file."""
+    variable = re.sub(r"\W", "_", plan.name)
+    return variable if variable.isidentifier() and not keyword.iskeyword(variable) else f"_{variable}"

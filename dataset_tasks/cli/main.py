@@ -13,7 +13,18 @@ from typing import Annotated
 
 import typer
 
-from dataset_tasks.cli import approvals, catalog, catalogs, collecting, drafts, files, labels, specs, versions
+from dataset_tasks.cli import (
+    approvals,
+    catalog,
+    catalogs,
+    collecting,
+    deploying,
+    drafts,
+    files,
+    labels,
+    specs,
+    versions,
+)
 from dataset_tasks.cli.command import Exit
 from dataset_tasks.cli.failures import tell
 from dataset_tasks.cli.output import Output
@@ -34,7 +45,7 @@ def app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     program.callback()(_program)
-    for group in (specs, drafts, versions, approvals, catalog, files, labels, catalogs, collecting):
+    for group in (specs, deploying, drafts, versions, approvals, catalog, files, labels, catalogs, collecting):
         group.register(program)
     return program
 
