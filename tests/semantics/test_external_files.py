@@ -114,7 +114,7 @@ def test_wildcard_dataset_path_and_recursive_mean_what_they_mean_for_add_files(d
 
 def test_one_that_can_not_be_reached_is_an_error_that_names_it_and_nothing_changes(draft, place):
     version = draft()
-    with pytest.raises(SourceError, match="nothing.txt") as caught:
+    with pytest.raises(SourceError, match=r"nothing\.txt") as caught:
         version.add_external_files([place.url("a.txt"), place.url("nothing.txt")])
     assert caught.value.hint
     assert version.list_files() == []
