@@ -107,9 +107,11 @@ class Place:
 
     def open(self) -> Session:
         """A session on the place. An embedded catalog is the home folder's, whatever URL the environment names."""
+        from airflow_provider.stores import install
         from dataset_tasks.session import Session  # not at parse: it loads SQLAlchemy and pyarrow
         from dataset_tasks.settings import CATALOG_URL, Settings
 
+        install()
         environ = {name: value for name, value in os.environ.items() if name != CATALOG_URL or not self.embedded}
         return Session(
             Settings.from_env(

@@ -23,6 +23,7 @@ _END_SECONDS = 10
 def main(name: str, answer: Path, pid: int) -> None:
     """Runs the server until the process `pid` is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the test run, and that ends us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers have to end all the same
     watched = os.pidfd_open(pid)
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="dt-", dir=memory if os.access(memory, os.W_OK) else None))
@@ -41,6 +42,7 @@ def main(name: str, answer: Path, pid: int) -> None:
         _tell(answer, url)
         select.select([watched], [], [])
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for process in reversed(running):
             _end(process)
         shutil.rmtree(folder, ignore_errors=True)
