@@ -1,10 +1,11 @@
-"""A real Airflow of its own: API server, scheduler and DAG processor on SQLite, in a home that is thrown away.
+"""A real Airflow of its own: API server, scheduler, DAG processor, on SQLite unless told, in a home that is thrown away.
 
 The demo and the tests of the provider start it, ask it over REST, and stop it whole.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
+
+import httpx
 
 from example_flows.demo.services import (
     START_TIMEOUT,
@@ -42,6 +45,9 @@ class AirflowServer:
         dags: Folder of the DAG files.
         settings: Airflow settings as `SECTION__NAME`, over the ones below.
         environment: Further variables of the servers and tasks.
+        users: Who there is, name to role (`admin`, `viewer`); each has the name as password, and the first one is
+            asked as. Empty: everybody is an admin.
+        triggerer: Whether one runs, for what waits outside of a worker.
 
     >>> with AirflowServer(home, dags) as airflow:  # doctest: +SKIP
     ...     airflow.unpause("flights")
@@ -56,10 +62,14 @@ class AirflowServer:
         *,
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
+        triggerer: bool = False,
     ) -> None:
         self.home = home
         self.port = free_port()
-        self.env = _environment(home, dags, self.port, settings or {}) | dict(environment or {})
+        self.users = dict(users or {})
+        self.daemons = (*DAEMONS, "triggerer") if triggerer else DAEMONS
+        self.env = _environment(home, dags, self.port, self._users() | dict(settings or {})) | dict(environment or {})
         self._stack = ExitStack()
         self.rest = client(f"http://127.0.0.1:{self.port}/")
 
@@ -87,12 +97,35 @@ class AirflowServer:
         if migrate.returncode:
             raise ServiceError(f"airflow db migrate failed\n{migrate.stdout}{migrate.stderr}")
         self._stack.enter_context(self.rest)
-        for daemon in DAEMONS:
+        for daemon in self.daemons:
             self._stack.enter_context(service(daemon, [*airflow, daemon], env=self.env, logs=self.home))
         log = self.home / "api-server.log"
         wait_for("Airflow", lambda: get(self.rest, "api/v2/version"), timeout=START_TIMEOUT, log=log)
-        token = json_object(self.rest.get("auth/token"))["access_token"]
-        self.rest.headers["Authorization"] = f"Bearer {token}"
+        self.rest.headers["Authorization"] = f"Bearer {self.token(next(iter(self.users), ''))}"
+
+    def _users(self) -> dict[str, str]:
+        """Settings that make the users; their passwords are in a file, as Airflow would write it."""
+        if not self.users:
+            return {"CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
+        passwords = self.home / "passwords.json"
+        passwords.write_text(json.dumps({name: name for name in self.users}))
+        return {
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self.users.items()),
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        }
+
+    def token(self, user: str = "") -> str:
+        """A token of a user; of the one there is where nobody has a name."""
+        if not user:
+            return str(json_object(self.rest.get("auth/token"))["access_token"])
+        answer = self.rest.post("auth/token", json={"username": user, "password": user})
+        return str(json_object(answer)["access_token"])
+
+    def as_user(self, user: str) -> httpx.Client:
+        """A client that asks as somebody; closed with the server."""
+        other = self._stack.enter_context(client(f"http://127.0.0.1:{self.port}/"))
+        other.headers["Authorization"] = f"Bearer {self.token(user)}"
+        return other
 
     def unpause(self, *dags: str) -> None:
         """Waits until the DAGs are parsed, and switches them on.
@@ -208,10 +241,10 @@ def _environment(home: Path, dags: Path, port: int, settings: Mapping[str, str])
     own = {
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__LOAD_EXAMPLES": "False",
-        "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "API__HOST": "127.0.0.1",
         "API__PORT": str(port),
+        "API__BASE_URL": f"http://127.0.0.1:{port}",
         "API__WORKERS": "1",
         "API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),

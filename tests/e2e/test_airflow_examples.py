@@ -31,7 +31,9 @@ def test_every_example_loads_and_serializes() -> None:
 
     bag = DagBag(str(EXAMPLES))
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["flights", "flights_operators", "flights_taskflow"]
+    assert sorted(bag.dags) == [
+        "flights", "flights_on_publish", "flights_operators", "flights_taskflow", "flights_when_tagged",
+    ]  # fmt: skip
     for dag in bag.dags.values():
         again = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
         assert sorted(again.task_ids) == sorted(dag.task_ids)
@@ -64,9 +66,10 @@ def test_the_examples_make_the_same_months(flights_spec: Path, tmp_path: Path) -
         f"flights_taskflow={source}",
         "flights",
         f"flights_taskflow={source}",
+        "flights_when_tagged",
     ]
     runs = run(dags, tmp_path, *names)
-    assert [one["state"] for one in runs] == ["success"] * 5
+    assert [one["state"] for one in runs] == ["success"] * 6
     assert set(runs[0]["tasks"].values()) == {"success"}
     assert set(runs[3]["tasks"].values()) == {"skipped"}
     assert set(runs[4]["tasks"].values()) == {"success"}

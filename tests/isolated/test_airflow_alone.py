@@ -27,6 +27,15 @@ def test_airflow_lists_the_provider(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_airflow_has_the_commands_and_the_plugin(tmp_path: Path) -> None:
+    done = _airflow(tmp_path, "datasets", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "approve" in done.stdout
+    done = _airflow(tmp_path, "plugins", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert "dataset_tasks" in done.stdout
+
+
 def test_the_flights_spec_runs_as_a_dag(flights_spec: Path, tmp_path: Path, home: Path) -> None:
     dags = tmp_path / "dags"
     dags.mkdir()

@@ -504,14 +504,15 @@ def test_data_that_this_machine_does_not_see_is_no_parse_error(spec: Any) -> Non
     assert dag_from_spec(spec(SPEC.replace("/data/orders", "no/such/folder"))).dag_id == "shop"
 
 
-def test_a_parse_loads_nothing_that_works_on_data(spec: Any) -> None:
+@pytest.mark.parametrize("top", ["", 'schedule: {cron: "0 6 * * *", start: "2024-01-01", catchup: true}'])
+def test_a_parse_loads_nothing_that_works_on_data(spec: Any, top: str) -> None:
     code = f"""
 import sys
 from airflow.sdk import DAG, Asset
 Asset("dataset://crm/orders")  # other providers are loaded by the first asset, with what they import
 before = set(sys.modules)
 from airflow_provider.dags import dag_from_spec
-dag_from_spec({str(spec())!r})
+dag_from_spec({str(spec(top=top))!r})
 new = set(sys.modules) - before
 heavy = ("sqlalchemy", "alembic", "pyarrow", "pandas", "numpy", "boto3", "obstore")
 print(sorted(name for name in new if name.split(".")[0] in heavy))

@@ -1,0 +1,83 @@
+"""DAGs in which something goes wrong: killed in mid-upload, taken for dead, failed between setup and teardown."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Param, chain, get_current_context, task
+
+from airflow_provider.operators import (
+    DatasetAddOperator,
+    DatasetCreateOperator,
+    DatasetFinalizeOperator,
+    DatasetPublishOperator,
+    DatasetUploadOperator,
+)
+from airflow_provider.operators.guard import DatasetDropDraftOperator
+from dataset_tasks.failpoints import Rule
+from dataset_tasks.testing.failpoints import injected
+
+FOLDER = {"folder": Param("", type="string")}
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=1)}
+
+
+def tell(name: str, text: str) -> None:
+    """Leaves word for the test."""
+    place = Path(get_current_context()["params"]["folder"], name)
+    place.with_suffix(".part").write_text(text)
+    place.with_suffix(".part").rename(place)
+
+
+def killed(point: str) -> None:
+    """As the kernel does it when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def frozen(point: str) -> None:
+    """The task and what watches over it stand still: its server hears nothing any more, and takes it for dead."""
+    tell("frozen", f"{os.getpid()} {os.getppid()}")
+    os.kill(os.getppid(), signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+#: By DAG.
+TROUBLE = {"killed": [Rule("upload.after_chunk", killed, 2)], "zombie": [Rule("upload.before_commit", frozen)]}
+
+
+class TroubledUpload(DatasetUploadOperator):
+    """Meets with trouble at a point of its first try."""
+
+    def work(self, context):
+        """Uploads."""
+        rules = TROUBLE[context["ti"].dag_id] if context["ti"].try_number == 1 else ()
+        with injected(rules):
+            return super().work(context)
+
+
+for dag_id in TROUBLE:
+    with DAG(dag_id, schedule=None, params=FOLDER):
+        create = DatasetCreateOperator(task_id="create", project=dag_id, name="orders")
+        draft = create.output["version_id"]
+        add = DatasetAddOperator(task_id="add", ref=draft, path="{{ params.folder }}/orders")
+        upload = TroubledUpload(task_id="upload", ref=draft, chunk_size=0.001, max_workers=1, **RETRIES)
+        finalize = DatasetFinalizeOperator(task_id="finalize", ref=draft, **RETRIES)
+        publish = DatasetPublishOperator(task_id="publish", ref=finalize.output["version_id"], alias="prod")
+        chain(create, add, upload, finalize)
+
+with DAG("guarded", schedule=None, params=FOLDER):
+    begun = DatasetCreateOperator(task_id="create", project="guarded", name="orders").as_setup()
+    filled = DatasetAddOperator(task_id="add", ref=begun.output["version_id"], path="{{ params.folder }}/orders")
+
+    @task
+    def doubt():
+        """Fails where the test says so."""
+        if Path(get_current_context()["params"]["folder"], "doubt").exists():
+            raise ValueError("these orders are wrong")
+
+    stored = DatasetUploadOperator(task_id="upload", ref=begun.output["version_id"])
+    made = DatasetFinalizeOperator(task_id="finalize", ref=begun.output["version_id"])
+    drop = DatasetDropDraftOperator(task_id="drop", ref=begun.output["version_id"]).as_teardown(setups=begun)
+    chain(begun, filled, doubt(), stored, made, drop)
