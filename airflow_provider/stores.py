@@ -38,7 +38,7 @@ def resolve(name: str) -> StoreOptions | None:
         connection = BaseHook.get_connection(name)
     except AirflowNotFoundException:
         return None
-    read = _TYPES.get(connection.conn_type)
+    read = _TYPES.get(connection.conn_type or "")
     if read is None:
         raise InvalidArgumentError(
             f"connection {name!r} is of type {connection.conn_type!r}, which opens no store",
