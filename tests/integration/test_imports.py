@@ -13,7 +13,7 @@ import pytest
 from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, SourceError, SourceUnavailableError, StateError
 from dataset_tasks.external import stream
-from dataset_tasks.ops import imported
+from dataset_tasks.ops import imported, remembered
 from dataset_tasks.session import open_session
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.outcome import Status
@@ -540,3 +540,70 @@ def test_a_plan_reads_nothing_and_writes_nothing(plan: Plan, bucket: Bucket, hom
     bucket.forget()
     assert previewed(plan)[0] == ("hourly", "changes", 0, 1, 0, 2)
     assert (bucket.asked["GET"], sorted((home / "store").rglob("*"))) == (0, stored)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("400 Bad Request", "ExpiredToken"),
+        ("403 Forbidden", "InvalidAccessKeyId"),
+        ("403 Forbidden", "SignatureDoesNotMatch"),
+        ("301 Moved Permanently", "PermanentRedirect"),
+        ("404 Not Found", "NoSuchBucket"),
+        ("400 Bad Request", "KMS.DisabledException"),
+    ],
+)
+def test_what_the_service_refuses_for_good_is_told_at_once_and_can_be_resumed(
+    draft: Dataset, bucket: Bucket, status: str, code: str
+) -> None:
+    bucket.put(in__a=b"1", in__b=b"2")
+
+    def refused(*_answer: object) -> Answer:
+        text = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+        return status, [("Content-Type", "application/xml")], text.encode()
+
+    bucket.fault = spoiling("in/b", 99, refused)
+    with pytest.raises(SourceError, match=code) as caught:
+        draft.add_files(bucket.url("in"))
+    assert (caught.value.retryable, bool(caught.value.hint)) == (False, True)
+    # boto3 looks once for the region of a bucket that seems to be elsewhere.
+    assert bucket.keys.count("GET in/b") == (2 if code == "PermanentRedirect" else 1)
+    bucket.fault = None
+    bucket.forget()
+    draft.add_files(bucket.url("in"))
+    assert content(final(draft)) == {"a": b"1", "b": b"2"}
+    assert "GET in/a" not in bucket.keys
+
+
+def test_an_object_that_vanishes_between_listing_and_reading_is_named(draft: Dataset, bucket: Bucket) -> None:
+    bucket.put(in__a=b"1", in__b=b"2")
+
+    def fault(kind: str, key: str, answer: Answer) -> Answer:
+        if kind == "LIST":
+            bucket.client.delete_object(Bucket="lake", Key="in/a")
+        return answer
+
+    bucket.fault = fault
+    with pytest.raises(SourceError, match=r"a: there is nothing at s3://lake/in/a"):
+        draft.add_files(bucket.url("in"))
+    assert draft.list_files() == []
+
+
+def test_an_object_that_vanishes_between_add_and_upload_is_named(added: Dataset, bucket: Bucket) -> None:
+    bucket.client.delete_object(Bucket="lake", Key="in/a")
+    with pytest.raises(SourceError, match="a: there is nothing at") as caught:
+        added.upload(show_progress=False)
+    assert caught.value.paths == ("a",)
+    assert added.is_dirty()
+
+
+def test_a_hash_that_is_remembered_wrongly_is_found_out_before_anything_is_stored(
+    bucket: Bucket, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(in__a=b"one")
+    monkeypatch.setattr(remembered.Remembered, "known", lambda self, found: [bytes(32) for _ in found])
+    draft = Dataset.create("hourly", "noaa")
+    draft.add_files(bucket.url("in"))
+    with pytest.raises(SourceError, match=r"a changed since it was added: expected SHA-256 0000.*in/a"):
+        draft.upload(show_progress=False)
+    assert bucket.keys.count("GET in/a") == 3
