@@ -396,3 +396,64 @@ def test_memory_does_not_grow_with_large_files(tmp_path: Path) -> None:
 def test_members_are_small_values() -> None:
     member = Member(b"a", 1, bytes(32), 2, 3, 0)
     assert tuple(member) == (b"a", 1, bytes(32), 2, 3, 0)
+
+
+class Rewound(io.BytesIO):
+    """A stream that may give other bytes the second time."""
+
+    def __init__(self, *contents: bytes) -> None:
+        super().__init__(contents[0])
+        self.contents = list(contents)
+        self.passes = 1
+
+    def rewind(self) -> None:
+        self.passes += 1
+        content = self.contents[min(self.passes, len(self.contents)) - 1]
+        self.seek(0)
+        self.truncate()
+        self.write(content)
+        self.seek(0)
+
+
+@pytest.mark.parametrize("content", [NOISE, WORDS], ids=["noise", "words"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_large_stream_is_read_twice_and_kept_nowhere(
+    content: bytes, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "MOST_IN_MEMORY", 2 * PIECE)
+    monkeypatch.setattr(chunks, "Spool", None)
+    data = content[: 3 * PIECE + 7]
+    sink, stream = Sink(), Rewound(data)
+    writer = ChunkWriter(sink)
+    member = writer.add(stream, b"big", len(data), hashlib.sha256(data).digest() if known else None)
+    writer.finish()
+    assert (member.sha256, stream.passes) == (hashlib.sha256(data).digest(), 2)
+    assert read_member(Reader(sink), member) == data
+    with zipfile.ZipFile(io.BytesIO(sink.data)) as archive:
+        assert archive.read("big") == data
+    assert (member.stored < len(data)) == (content is WORDS)
+
+
+@pytest.mark.parametrize("content", [NOISE, WORDS], ids=["noise", "words"])
+def test_a_large_stream_that_gives_other_bytes_when_it_is_read_again_breaks_the_chunk(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "MOST_IN_MEMORY", 2 * PIECE)
+    data = content[: 3 * PIECE]
+    for other in (b"x" + data[1:], data[:-1], data + b"x"):
+        writer = ChunkWriter(Sink())
+        with pytest.raises(SourceError, match="big gave other bytes when it was read again"):
+            writer.add(Rewound(data, other), b"big", len(data))
+        assert writer.broken
+
+
+@pytest.mark.parametrize("size", [-1, 1])
+def test_a_large_stream_of_another_size_or_hash_leaves_no_trace(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "MOST_IN_MEMORY", 2 * PIECE)
+    data = NOISE[: 3 * PIECE]
+    sink = Sink()
+    writer = ChunkWriter(sink)
+    for expected, digest in ((len(data) + size, None), (len(data), bytes(32))):
+        with pytest.raises(SourceError, match="big changed since it was added"):
+            writer.add(Rewound(data), b"big", expected, digest)
+    assert (writer.broken, writer.size, writer.count) == (False, 0, 0)
