@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -323,6 +325,46 @@ def test_a_reader_gives_the_object_that_it_opened_also_from_many_threads(store: 
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def test_a_large_object_comes_back_whatever_way_it_went(store: Store) -> None:
+    data = random.Random(1).randbytes((21 << 20) + 5)
+    store.put("whole", data)
+    with store.create("pieces") as writer:
+        for start in range(0, len(data), 3 << 20):
+            writer.write(data[start : start + (3 << 20)])
+        writer.commit()
+    for key in ("whole", "pieces"):
+        assert store.size(key) == len(data)
+        assert store.get(key) == data
+        assert store.read(key, 7, 10 << 20) == data[7 : 7 + (10 << 20)]
+        with store.open(key, size=len(data)) as reader:
+            assert (
+                b"".join(reader.pread(at, min(1 << 20, len(data) - at)) for at in range(0, len(data), 1 << 20)) == data
+            )
+            assert reader.pread(5 << 20, 3) == data[5 << 20 : (5 << 20) + 3]
+    assert list(store.leftovers()) == []
+
+
+def test_a_listing_has_more_than_one_page(store: Store) -> None:
+    keys = [f"p/{number:04d}" for number in range(1003)]  # S3 gives 1000 at once
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: store.put(key, b""), keys))
+    assert [key for key, _ in store.list()] == keys
+    assert [key for key, _ in store.list("p/100")] == keys[1000:]
+
+
+def test_an_object_that_is_opened_with_its_size_is_missed_at_the_first_read(store: Store) -> None:
+    with pytest.raises(ObjectMissingError):
+        store.open(KEY, size=10).pread(0, 10)
+
+
+def test_the_url_of_a_store_opens_it_again(store: Store) -> None:
+    store.put(KEY, b"x")
+    if not isinstance(store, MemoryStore):
+        assert open_store(store.url).get(KEY) == b"x"
+        assert open_store(store.url).url == store.url
+    assert "test" not in store.url.partition("?")[2]
 
 
 def test_close_may_be_repeated(store: Store) -> None:
