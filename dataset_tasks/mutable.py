@@ -6,10 +6,11 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import io
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
@@ -78,21 +79,46 @@ def write_folder(
     return result
 
 
-def holds(folder: Path, files: Iterable[tuple[bytes, int, bytes]]) -> bool:
-    """Whether a folder holds just these files (path, size in bytes, SHA-256) and nothing else; reads them all."""
+def holds(
+    folder: Path,
+    files: Iterable[tuple[bytes, int, bytes]],
+    others: Iterable[tuple[bytes, Iterator[bytes]]] = (),
+) -> bool:
+    """Whether a folder holds just some files and nothing else; reads them all.
+
+    Args:
+        folder: Where.
+        files: Path, size in bytes and SHA-256 of each.
+        others: Files of which no hash is known: path and content in pieces.
+    """
     top, count = os.fsencode(folder), 0
-    for path, size, sha256 in files:
-        try:
-            with open(os.open(top + b"/" + path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-                found = os.fstat(file.fileno())
-                if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+    try:
+        for path, size, sha256 in files:
+            with _opened(top + b"/" + path) as file:
+                if os.fstat(file.fileno()).st_size != size or hashlib.file_digest(file, "sha256").digest() != sha256:
                     return False
-                if hashlib.file_digest(file, "sha256").digest() != sha256:
+            count += 1
+        for path, pieces in others:
+            with _opened(top + b"/" + path) as file:
+                if not all(file.read(len(piece)) == piece for piece in pieces) or file.read(1):
                     return False
-        except OSError:
-            return False
-        count += 1
+            count += 1
+    except OSError:
+        return False
     return count == sum(len(names) for _, _, names in os.walk(top))
+
+
+def _opened(path: bytes) -> io.BufferedReader:
+    """A regular file, opened.
+
+    Raises:
+        OSError: It is none.
+    """
+    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")  # noqa: SIM115  # the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no regular file")
+    return file
 
 
 def _make_beside(place: Path) -> tuple[Path, int | None]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from dataset_tasks.cache import TreeKey
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.copies import extract
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError
-from dataset_tasks.manifest import Manifest, PathRange
+from dataset_tasks.manifest import FILE, LINK, Manifest, PathRange
 from dataset_tasks.manifest.columns import int64s
 from dataset_tasks.model import Version
 from dataset_tasks.mutable import holds, sweep, write_folder
@@ -105,9 +106,14 @@ def read_only_copy(context: Context, ref: str, *, files: Sequence[str] = ()) -> 
 
 
 def _is_done(context: Context, target: str, wanted: _Wanted) -> bool:
-    """Whether an earlier try of the same call, whose answer was lost, has filled the target already."""
+    """Whether an earlier try of the same call, whose answer was lost, has filled the target already.
+
+    Where links lead is read again, to compare: nobody else knows what they hold.
+    """
     place = Path(os.path.expanduser(target)).absolute()
-    if not context.is_retryable or place.is_symlink() or not place.is_dir() or not holds(place, wanted.files()):
+    if not context.is_retryable or place.is_symlink() or not place.is_dir() or not any(place.iterdir()):
+        return False
+    if not holds(place, wanted.files(), wanted.links()):
         return False
     sweep(place)
     return True
@@ -150,9 +156,20 @@ class _Wanted:
         return _part(tables, request.part, request.num_parts, whole)
 
     def files(self) -> Iterator[tuple[bytes, int, bytes]]:
-        """Path, size and hash of each."""
+        """Path, size and hash of each that is no link."""
+        for kind, *file in self._columns("kind", "path", "size", "hash"):
+            if kind == FILE:
+                yield file[0], file[1], file[2]
+
+    def links(self) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+        """Path of each link, and what it leads to in pieces."""
+        for kind, path, url, pin, size in self._columns("kind", "path", "link", "pin", "size"):
+            if kind == LINK:
+                yield path, external.fetch(url, pin or "", size)
+
+    def _columns(self, *names: str) -> Iterator[tuple[Any, ...]]:  # Any: each column has its own type
         for table in self.tables():
-            yield from zip(*(table[name].to_pylist() for name in ("path", "size", "hash")), strict=True)
+            yield from zip(*(table[name].to_pylist() for name in names), strict=True)
 
     def totals(self) -> tuple[int, int]:
         """How many files and bytes; of a whole version from the index alone."""

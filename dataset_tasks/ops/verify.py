@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from dataset_tasks.scan import Scan
 from dataset_tasks.sources import Source
 
 _LINKS_AT_ONCE = 8
+_HEADERS = 76  # bytes of a zip that come with each member, besides its name twice
+_NEARLY_ALL = 0.9
+_PIECE = 4 << 20
 _IS_LINK = int8s([LINK])[0]
 
 
@@ -50,6 +55,7 @@ def run(context: Context, request: Verify) -> VerifyResult:
             bad = _sizes(context, manifest)
         else:
             bad = set(examine(manifest.batches(), context.session.chunk_opener(manifest), task=task))
+            bad |= set(_in_spoiled_chunks(context, manifest, bad))
         bad |= set(_broken_links(context, manifest))
     if request.quarantine and request.path is None:
         _settle(context, request, version, len(bad))
@@ -71,6 +77,34 @@ def _settle(context: Context, request: Verify, version: Version, bad: int) -> No
     context.session.catalog.change(version, record, quarantined=mark)
     failpoint("verify.after_mark")
     context.session.flush_journal()
+
+
+def _in_spoiled_chunks(context: Context, manifest: Manifest, bad: Collection[bytes]) -> Iterator[bytes]:
+    """Files that are sound, in chunks that are not what was written: a zip that lost its directory opens nowhere else.
+
+    Only chunks are looked at of which nearly all was read anyway, and none of whose files was found bad.
+    """
+    used: Counter[str] = Counter()
+    named: set[str] = set()
+    for batch in manifest.batches(("path", "chunk", "stored")):
+        for path, key, stored in zip(*(batch[name].to_pylist() for name in batch.column_names), strict=True):
+            if key is not None:
+                used[key] += stored + 2 * len(path) + _HEADERS
+                if path in bad:
+                    named.add(key)
+    refs = (manifest.index.objects[key] for key in used if key not in named)
+    spoiled = {ref.key for ref in refs if used[ref.key] >= _NEARLY_ALL * ref.size and not _is_whole(context, ref)}
+    for key in spoiled:
+        context.progress.note(f"chunk {key} is not what was written, although every file in it is sound")
+    for batch in manifest.batches(("path", "chunk")) if spoiled else ():
+        yield from (p for p, key in zip(*(c.to_pylist() for c in batch.columns), strict=True) if key in spoiled)
+
+
+def _is_whole(context: Context, ref: ObjectRef) -> bool:
+    chunk, digest = context.session.objects.ranges(ref), hashlib.sha256()
+    for start in range(0, ref.size, _PIECE):
+        digest.update(chunk.pread(start, min(_PIECE, ref.size - start)))
+    return digest.hexdigest() == ref.sha256 and _size(context, ref) == ref.size
 
 
 def _sizes(context: Context, manifest: Manifest) -> set[bytes]:

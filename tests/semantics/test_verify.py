@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dataset_tasks.errors import DatasetError, StateError, TargetError
+from dataset_tasks.ops.requests import Verify
+from dataset_tasks.session import open_session
 
 FILES = {"a": "11", "b": "22", "sub/c": "33", "sub/d": "44"}
 
@@ -119,3 +121,29 @@ def test_a_store_that_can_not_give_the_cached_copy_is_an_error_that_names_the_fi
         chunk.unlink()
     with pytest.raises(DatasetError, match="sub/c"):
         version.verify_dataset_hash()
+
+
+@pytest.mark.parametrize("lost", ["the directory", "a header"])
+def test_a_chunk_that_no_unzip_opens_any_more_is_found_although_every_file_in_it_is_sound(final, home, lost):
+    version = final(FILES)
+    (chunk,) = home.rglob("chunks/*.zip")
+    data = bytearray(chunk.read_bytes())
+    at = 8 if lost == "a header" else data.index(b"PK\x01\x02") + 12
+    data[at] ^= 1
+    chunk.write_bytes(data)
+    with open_session(home=home) as session:
+        assert session.run(Verify(ref=version.id, quarantine=False)).bad == tuple(FILES)
+    data[at] ^= 1
+    chunk.write_bytes(data)
+    with open_session(home=home) as session:
+        assert session.run(Verify(ref=version.id)).bad == ()
+
+
+def test_of_a_chunk_with_a_damaged_file_only_that_file_is_listed(final, home):
+    version = final({name: name * 1000 for name in FILES})
+    (chunk,) = home.rglob("chunks/*.zip")
+    data = bytearray(chunk.read_bytes())
+    data[33] ^= 1
+    chunk.write_bytes(data)
+    with open_session(home=home) as session:
+        assert session.run(Verify(ref=version.id)).bad == ("a",)

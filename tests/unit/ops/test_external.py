@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from dataset_tasks import Dataset
-from dataset_tasks.errors import InvalidArgumentError, NotFoundError, SourceError, StateError
+from dataset_tasks.errors import InvalidArgumentError, NotFoundError, SourceError, StateError, TargetError
 from dataset_tasks.model import LinkEntry
-from dataset_tasks.ops.requests import Verify
+from dataset_tasks.ops.requests import GetCopy, Verify
 from dataset_tasks.session import Session, open_session
+from dataset_tasks.testing.failpoints import injected
 
 
 @pytest.fixture
@@ -152,6 +153,27 @@ def test_a_copy_holds_links_beside_files(draft: Dataset, data: Path, tmp_path: P
         assert Path(folder, "linked/sub/deep/c.txt").read_text() == "ccc"
         assert Path(folder, "a.csv").read_text() == "a"
     assert draft.verify_dataset_hash() == draft.verify_dataset_hash(tmp_path / "own") == []
+
+
+def test_a_copy_with_links_whose_answer_was_lost_is_found_to_be_done(
+    draft: Dataset, data: Path, tmp_path: Path, session: Session
+) -> None:
+    draft.add_external_files(data.as_uri(), dataset_path="linked")
+    draft.add_files(data / "a.csv")
+    final(draft)
+    request = GetCopy(ref=draft.id, target=str(tmp_path / "own"))
+    session.run(request, key="get")
+    with injected("") as seen:
+        session.run(request, key="get")
+    assert "mutable.before_fill" not in seen.reached()
+    linked = tmp_path / "own" / "linked" / "a.csv"
+    for text in ("b", "", "ab"):
+        linked.write_text(text)
+        with pytest.raises(TargetError, match="not empty"):
+            session.run(request, key="get")
+    linked.unlink()
+    with pytest.raises(TargetError, match="not empty"):
+        session.run(request, key="get")
 
 
 @pytest.mark.parametrize("how", ["changed", "same size", "gone", "a folder now"])
