@@ -147,7 +147,7 @@ class Moving:
                 failpoint("relocate.after_version")
             except (ConflictError, StateError) as error:
                 session.objects.discard((ref.store_id, ref.key) for ref in refs)
-                if not left or error.kind not in (ConflictError.default_kind, *State):
+                if not left or (isinstance(error, ConflictError) and error.kind != ConflictError.default_kind):
                     raise
                 continue
             self.live |= new

@@ -49,6 +49,8 @@ def run(context: Context, request: Repack) -> RepackResult:
     elif sparse:
         held = ((root, manifest.index.objects.keys()) for root, manifest in manifests(context, roots))
         labels = tuple(root.label for root, keys in held if keys & sparse.keys())
+    if not request.dry_run:
+        context.session.flush_journal()  # also of a try that was killed behind its last commit
     return RepackResult(
         catalog_id=catalog.id,
         version_id="",

@@ -80,6 +80,7 @@ class _Repair:
         if self._apply:
             self._quarantine()
             self._release()
+            self._context.session.flush_journal()  # also of a try that was killed behind its last commit
         return RepairResult(
             catalog_id=self._catalog.id,
             version_id="",

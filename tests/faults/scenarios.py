@@ -24,6 +24,8 @@ from dataset_tasks.ops.requests import (
     GetCopy,
     Publish,
     RemoveFiles,
+    Repack,
+    Repair,
     Request,
     Squash,
     Stage,
@@ -83,11 +85,13 @@ def content(seed: int, count: int = 5, size: int = 700) -> dict[str, bytes]:
 
 
 def make(
-    session: Session, home: Path, name: str, seed: int, *, parents: tuple[str, ...] = (), **upload: Any
+    session: Session, home: Path, name: str, seed: int, *, parents: tuple[str, ...] = (), count: int = 5, **upload: Any
 ) -> Version:
     """A final version with a few files of its own."""
     made = session.run(Create(name=name, project="p", parents=parents))
-    session.run(AddFiles(ref=made.version_id, path=str(write(home.parent / f"source-{name}-{seed}", content(seed)))))
+    session.run(
+        AddFiles(ref=made.version_id, path=str(write(home.parent / f"source-{name}-{seed}", content(seed, count))))
+    )
     session.run(Upload(ref=made.version_id, max_workers=1, **upload))
     session.run(Finalize(ref=made.version_id))
     return session.catalog.version(made.version_id)
@@ -149,6 +153,32 @@ def littered(session: Session, home: Path) -> None:
     session.objects.store(session.store_id()).create(session.objects.full_key("packs/" + "0" * 32 + ".parquet")).write(
         b"x"
     )
+
+
+def sparse(session: Session, home: Path) -> None:
+    """Two versions and a draft need two files of a chunk of twelve."""
+    first = make(session, home, "q", 10, count=12)
+    for child in ("q", "q2"):
+        made = session.run(Create(name=child, project="p", parents=(first.id,)))
+        session.run(RemoveFiles(ref=made.version_id, patterns=("b/", "a/10-[24]*", "a/10-6.bin")))
+        session.run(Finalize(ref=made.version_id))
+    session.run(Create(name="q", project="p", parents=("p/q@latest",)))
+    session.run(Delete(ref=first.id, force=True))
+    session.run(Collect(dry_run=False, now=True, idle=0.0))
+
+
+def broken(session: Session, home: Path) -> None:
+    """A chunk of two versions is cut; the cache has a copy of one, and another store the chunk of a third."""
+    history(session, home)
+    session.run(GetCopy(ref="p/d@1.0.1"))
+    shutil.copytree(home / "store", home.parent / "target" / "backup")
+    made = {v.label: v for v in session.catalog.versions(project="p")}
+    for label in ("p/d@1.0.0", "p/e@1.0.0"):
+        (chunk,) = session.catalog.objects_of(made[label].id, "chunk")
+        os.truncate(home / "store" / session.catalog.id / chunk.key, 1500)
+    shutil.rmtree(home.parent / "target" / "backup" / session.catalog.id / "indexes")
+    (chunk,) = session.catalog.objects_of(made["p/d@1.0.0"].id, "chunk")
+    os.unlink(home.parent / "target" / "backup" / session.catalog.id / chunk.key)
 
 
 # --- the calls
@@ -263,6 +293,20 @@ def collected(session: Session, home: Path) -> dict[str, Any]:
     return {"objects": {kind: kinds.count(kind) for kind in sorted(set(kinds))}, "left": leftovers(session)}
 
 
+def freed(session: Session, home: Path) -> dict[str, Any]:
+    """Repacks and frees; what a killed try had copied already may be there twice, for some versions each."""
+    session.run(Repack(dry_run=False), key=KEY)
+    session.run(Collect(dry_run=False, now=True, idle=0.0), key=f"{KEY}/gc")
+    store = session.objects.store(session.store_id())
+    large = [key for key, size in store.list() if "/chunks/" in key and size > 4000]
+    return {"large": large, "left": leftovers(session)}
+
+
+def healed(session: Session, home: Path) -> dict[str, Any]:
+    result = session.run(Repair(copies=(str(home.parent / "target" / "backup"),)), key=KEY)
+    return {"lost": list(result.lost), "quarantined": list(result.quarantined)}
+
+
 SCENARIOS = [
     Scenario("create", history, request(lambda home: Create(name="d", project="p", parents=("p/d@1.0.1",), tags=("x",)))),
     Scenario("create-merged", history, request(lambda home: Create(name="m", project="p", parents=("p/d@latest", "p/e@latest")))),
@@ -290,6 +334,8 @@ SCENARIOS = [
     Scenario("labels", history, labels, repeats=True),
     Scenario("undelete", deleted, request(lambda home: Undelete(ref="p/d@1.0.1"))),
     Scenario("gc", littered, collected),
+    Scenario("repack", sparse, freed, repeats=True),
+    Scenario("repair", broken, healed, repeats=True),
 ]  # fmt: skip
 
 

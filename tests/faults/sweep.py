@@ -50,6 +50,8 @@ VERBS = [
     "delete",
     "undelete",
     "gc",
+    "repack",
+    "repair",
 ]
 _LONGEST_SECONDS = 120
 _RAISED = 3

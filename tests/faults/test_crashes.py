@@ -41,6 +41,8 @@ SCENARIOS = [
     "labels",
     "undelete",
     "gc",
+    "repack",
+    "repair",
 ]
 PAIRS = [
     "finalize/finalize",
@@ -86,6 +88,17 @@ PAIRS = [
     "create-child/delete+gc",
     "gc/undelete",
     "undelete/gc",
+    "repack/gc",
+    "gc/repack",
+    "repack/repack",
+    "repack/publish",
+    "publish/repack",
+    "create-child/repack+gc",
+    "copy/repack+gc",
+    "get/repack+gc",
+    "upload/repack+gc",
+    "repair/repair",
+    "repair/gc",
 ]
 ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish", "zombie gc"]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import scenarios
 import sweep
-from scenarios import deleted, draft, history, littered, uploaded, write
+from scenarios import broken, deleted, draft, history, littered, sparse, uploaded, write
 
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.failpoints import Rule
@@ -34,6 +34,8 @@ from dataset_tasks.ops.requests import (
     GetCopy,
     Publish,
     RemoveFiles,
+    Repack,
+    Repair,
     Request,
     Squash,
     SyncFolder,
@@ -166,6 +168,31 @@ def undelete(_home: Path) -> Request:
     return Undelete(ref="p/d@1.0.1")
 
 
+def repack(_home: Path) -> Request:
+    return Repack(dry_run=False, live=0.9)
+
+
+def repack_and_free(_home: Path) -> Calls:
+    return Repack(dry_run=False, live=1.0), Collect(dry_run=False, now=True)
+
+
+def repair(home: Path) -> Request:
+    return Repair(copies=(str(home.parent / "target" / "backup"),))
+
+
+def publish_sparse(_home: Path) -> Request:
+    return Publish(ref="p/q@1.0.1", alias="good")
+
+
+def child_of_sparse(_home: Path) -> Request:
+    return Create(name="q", project="p", parents=("p/q@1.0.1",), version="9")
+
+
+def healed(session: Session, first: str, second: str) -> None:
+    both_well(session, first, second)
+    assert not [version.label for version in session.catalog.versions() if version.quarantined]
+
+
 def alike(session: Session, home: Path) -> None:
     """A draft with the files of the last version, but not made from it: an upload finds their bytes stored."""
     history(session, home)
@@ -239,6 +266,17 @@ PAIRS = [
     Pair("create-child/delete+gc", history, child, gone),
     Pair("gc/undelete", deleted, gc, undelete),
     Pair("undelete/gc", deleted, undelete, gc),
+    Pair("repack/gc", sparse, repack, gc, both_well),
+    Pair("gc/repack", sparse, gc, repack, both_well),
+    Pair("repack/repack", sparse, repack, repack, both_well),
+    Pair("repack/publish", sparse, repack, publish_sparse, told_or_done),
+    Pair("publish/repack", sparse, publish_sparse, repack, told_or_done),
+    Pair("create-child/repack+gc", sparse, child_of_sparse, repack_and_free, both_well),
+    Pair("copy/repack+gc", history, copy_to, repack_and_free, both_well),
+    Pair("get/repack+gc", history, get, repack_and_free, both_well),
+    Pair("upload/repack+gc", alike, upload, repack_and_free, uploaded_all),
+    Pair("repair/repair", broken, repair, repair, healed),
+    Pair("repair/gc", broken, repair, gc, healed),
 ]
 
 
