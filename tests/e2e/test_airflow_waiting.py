@@ -214,22 +214,17 @@ def test_a_broken_spec_of_a_bundle_is_one_import_error(airflow: Any) -> None:
 
 
 def test_openlineage_hears_of_versions(airflow: Any, session: Session, folder: Path) -> None:
-    run(airflow, "shop_steps", "told", folder)
-    totals = versions(session, "crm-steps")["totals"][-1]
+    run(airflow, "told", "first", folder)
+    (copies,) = versions(session, "crm-told")["copies"]
     lines = [json.loads(line) for line in (airflow.home / "openlineage.json").read_text().splitlines()]
-    done = [
-        line
-        for line in lines
-        if line["eventType"] == "COMPLETE" and line["job"]["name"] == "shop_steps.totals.finalize"
-    ]
-    event = done[-1]
+    (event,) = [line for line in lines if (line["eventType"], line["job"]["name"]) == ("COMPLETE", "told.copies.build")]
     (output,) = event["outputs"]
     (read,) = event["inputs"]
-    assert (output["namespace"], output["name"]) == ("dataset://crm-steps", "totals")
-    assert output["facets"]["version"]["datasetVersion"] == totals.version
-    assert output["outputFacets"]["outputStatistics"]["fileCount"] == totals.files
-    assert (read["namespace"], read["name"]) == ("dataset://crm-steps", "orders")
-    assert event["run"]["facets"]["datasetTasks"]["versionId"] == totals.id
+    assert (output["namespace"], output["name"]) == ("dataset://crm-told", "copies")
+    assert output["facets"]["version"]["datasetVersion"] == copies.version
+    assert output["outputFacets"]["outputStatistics"]["fileCount"] == copies.files
+    assert (read["namespace"], read["name"]) == ("dataset://crm-told", "orders")
+    assert event["run"]["facets"]["datasetTasks"]["versionId"] == copies.id
 
 
 def test_the_commands_show_the_catalog_of_the_connection(airflow: Any, session: Session, folder: Path) -> None:

@@ -46,6 +46,7 @@ for dag_id, dataset in (("watched", "watched/orders"), ("watched_visits", "watch
 
         seen()
 
+told = dag_from_spec(HERE / "parts" / "told.yaml")
 by_day = dag_from_spec(HERE / "parts" / "days.yaml", partition_events=True)
 
 with DAG("by_partition", schedule=PartitionedAssetTimetable(assets=dataset_asset("crm-days/day"))):
