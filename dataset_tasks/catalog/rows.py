@@ -17,6 +17,29 @@ from dataset_tasks.model import Input, JsonValue, ObjectRef, State, Version
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH = 500
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+
+
+def _beside() -> sa.CompoundSelect[Any]:  # Any: columns
+    """What hangs on versions, in one query: `kind` is `parent`, `input`, `tag` or `metadata`."""
+    p, g, m = t.parents.c, t.tags.c, t.metadata.c
+    none: sa.ColumnElement[Any] = sa.literal_column("''")
+    zero: sa.ColumnElement[Any] = sa.literal_column("0")
+    columns: tuple[tuple[sa.ColumnElement[Any], ...], ...] = (
+        (p.child_id, p.kind, p.position, p.parent_id, p.name, p.files),
+        (g.version_id, sa.literal_column("'tag'"), zero, g.tag, none, none),
+        (m.version_id, sa.literal_column("'metadata'"), zero, m.name, none, m.value),
+    )
+    names = ("version_id", "kind", "position", "ref", "name", "value")
+    return sa.union_all(
+        *(
+            sa.select(*(column.label(name) for column, name in zip(each, names, strict=True))).where(each[0].in_(_IDS))
+            for each in columns
+        )
+    )
+
+
+_BESIDE = _beside()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +102,21 @@ def load_versions(connection: Connection, rows: Sequence[RowMapping], catalog_id
     tags: dict[str, list[str]] = {}
     notes: dict[str, dict[str, JsonValue]] = {}
     for some in _batches(ids):
-        for edge in connection.execute(
-            sa.select(t.parents).where(t.parents.c.child_id.in_(some)).order_by(t.parents.c.kind, t.parents.c.position)
-        ).mappings():
-            edges.setdefault(edge["child_id"], []).append(edge)
-        for tag in connection.execute(
-            sa.select(t.tags).where(t.tags.c.version_id.in_(some)).order_by(t.tags.c.tag)
-        ).mappings():
-            tags.setdefault(tag["version_id"], []).append(tag["tag"])
-        for note in connection.execute(sa.select(t.metadata).where(t.metadata.c.version_id.in_(some))).mappings():
-            notes.setdefault(note["version_id"], {})[note["name"]] = json.loads(note["value"])
+        for row in connection.execute(_BESIDE, {"ids": some}).mappings():
+            if row["kind"] == "tag":
+                tags.setdefault(row["version_id"], []).append(row["ref"])
+            elif row["kind"] == "metadata":
+                notes.setdefault(row["version_id"], {})[row["ref"]] = json.loads(row["value"])
+            else:
+                edges.setdefault(row["version_id"], []).append(row)
     return [
-        _version(row, edges.get(row["id"], []), tags.get(row["id"], []), notes.get(row["id"], {}), catalog_id)
+        _version(
+            row,
+            sorted(edges.get(row["id"], []), key=lambda edge: int(edge["position"])),
+            sorted(tags.get(row["id"], [])),
+            notes.get(row["id"], {}),
+            catalog_id,
+        )
         for row in rows
     ]
 
@@ -108,9 +134,9 @@ def _version(
         revision=row["revision"],
         created=from_micros(row["created"]),
         sequence=row["sequence"],
-        parents=tuple(e["parent_id"] for e in edges if e["kind"] == "parent"),
+        parents=tuple(e["ref"] for e in edges if e["kind"] == "parent"),
         inputs=tuple(
-            Input(name=e["name"], ref=e["parent_id"], files=tuple(json.loads(e["files"])))
+            Input(name=e["name"], ref=e["ref"], files=tuple(json.loads(e["value"])))
             for e in edges
             if e["kind"] == "input"
         ),

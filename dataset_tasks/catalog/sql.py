@@ -208,11 +208,11 @@ class Catalog(Copying, Approvals, Reads):
             StateError: The version is no draft any more.
         """
 
-        def work(connection: Connection) -> str:
+        def work(connection: Connection) -> Version:
             self._check_lease(connection, version.id, lease)
-            self._move(connection, version, State.IN_PROGRESS, content_columns(content))
+            now = self._move(connection, version, State.IN_PROGRESS, content_columns(content))
             self._settle_objects(connection, content, version.id)
-            return version.id
+            return now
 
         return self._write(work, record)
 
@@ -235,8 +235,7 @@ class Catalog(Copying, Approvals, Reads):
             StateError: The version is no draft any more.
         """
 
-        def work(connection: Connection) -> str:
-            sequence = advance(connection)
+        def work(connection: Connection) -> Version:
             values = {
                 "state": State.COMPLETED,
                 "finalized": self._now(),
@@ -247,11 +246,11 @@ class Catalog(Copying, Approvals, Reads):
             values |= {"origin": dump(dict(origin))} if origin is not None else {}
             values |= {"quarantined": quarantined} if quarantined else {}
             now = self._move(connection, version, State.IN_PROGRESS, values)
-            insert_event(connection, sequence, "finalized", now, self._now(), snapshot(now))
+            insert_event(connection, advance(connection), "finalized", now, self._now(), snapshot(now))
             if quarantined:
                 mark = {"quarantined": quarantined}
                 insert_event(connection, advance(connection), "changed", now, self._now(), mark)
-            return version.id
+            return now
 
         return self._write(work, record)
 
@@ -263,15 +262,16 @@ class Catalog(Copying, Approvals, Reads):
             StateError: The version is not final, or quarantined.
         """
 
-        def work(connection: Connection) -> str:
+        def work(connection: Connection) -> str | Version:
+            now: str | Version = version.id
             if version.state is not State.PUBLISHED:
-                sequence = advance(connection)
                 moment = self._now()
-                self._move(connection, version, State.COMPLETED, {"state": State.PUBLISHED, "published": moment})
-                insert_event(connection, sequence, "published", version, moment, {"published": moment})
+                values = {"state": State.PUBLISHED, "published": moment}
+                now = self._move(connection, version, State.COMPLETED, values)
+                insert_event(connection, advance(connection), "published", version, moment, {"published": moment})
             if alias is not None and not self._is_ahead(connection, version, alias):
                 self._set_alias(connection, version, alias)
-            return version.id
+            return now
 
         return self._write(work, record)
 
@@ -285,14 +285,13 @@ class Catalog(Copying, Approvals, Reads):
             StateError: It is no draft.
         """
 
-        def work(connection: Connection) -> str:
-            self._move(
+        def work(connection: Connection) -> Version:
+            return self._move(
                 connection,
                 version,
                 State.IN_PROGRESS,
                 {"state": State.ABORTED, "origin": dump({**version.origin, **(origin or {})})},
             )
-            return version.id
 
         return self._write(work, record)
 
@@ -304,13 +303,13 @@ class Catalog(Copying, Approvals, Reads):
             StateError: Another version was made from it and `force` is not set.
         """
 
-        def work(connection: Connection) -> str:
+        def work(connection: Connection) -> Version:
+            sequence, moment = advance(connection), self._now()  # first: from here on nobody can make a child
             if not force:
                 self._refuse_parent(connection, version)
-            sequence, moment = advance(connection), self._now()
-            self._move(connection, version, version.state, {"state": State.DELETED, "deleted": moment})
+            now = self._move(connection, version, version.state, {"state": State.DELETED, "deleted": moment})
             insert_event(connection, sequence, "deleted", version, moment, {"forced": force})
-            return version.id
+            return now
 
         return self._write(work, record)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
@@ -19,6 +20,23 @@ from dataset_tasks.errors import ConflictError, NotFoundError, StateError
 from dataset_tasks.model import Input, JsonValue, ObjectRef, State, Version
 
 Clock: TypeAlias = Callable[[], datetime]
+
+#: Statements that every change needs are made once: making one takes SQLAlchemy longer than SQLite takes to run it.
+_PUT_EVENT = sa.insert(t.events)
+_ADVANCE = (
+    sa.update(t.counters)
+    .where(t.counters.c.name == "sequence")
+    .values(value=t.counters.c.value + 1)
+    .returning(t.counters.c.value)
+)
+_on_sqlite, _on_postgresql = sqlite.insert(t.operations), postgresql.insert(t.operations)
+_REST = [column.name for column in t.operations.columns if not column.primary_key]
+_KEEP_ON_SQLITE = _on_sqlite.on_conflict_do_update(
+    index_elements=["key"], set_={name: _on_sqlite.excluded[name] for name in _REST}
+)
+_KEEP_ON_POSTGRESQL = _on_postgresql.on_conflict_do_update(
+    index_elements=["key"], set_={name: _on_postgresql.excluded[name] for name in _REST}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +111,12 @@ class Writes(Queries):
         super().__init__(database, catalog_id)
         self._clock = clock
 
-    def _write(self, work: Callable[[Connection], str], record: Record) -> Version:
+    def _write(self, work: Callable[[Connection], str | Version], record: Record) -> Version:
+        """Runs work that gives the version it changed, as it stands after it, or its id."""
+
         def whole(connection: Connection) -> Version:
-            version = self._one(connection, work(connection))
+            done = work(connection)
+            version = self._one(connection, done) if isinstance(done, str) else done
             self._record(connection, record, version)
             return version
 
@@ -108,17 +129,17 @@ class Writes(Queries):
         return self.db.write(whole, landed=landed)
 
     def _record(self, connection: Connection, record: Record, version: Version) -> None:
-        connection.execute(sa.delete(t.operations).where(t.operations.c.key == record.key))
         connection.execute(
-            sa.insert(t.operations).values(
-                key=record.key,
-                verb=record.verb,
-                digest=record.digest,
-                token=record.token,
-                version_id=version.id,
-                result=dump(record.result(version)),
-                created=self._now(),
-            )
+            _KEEP_ON_SQLITE if self.db.is_sqlite else _KEEP_ON_POSTGRESQL,
+            {
+                "key": record.key,
+                "verb": record.verb,
+                "digest": record.digest,
+                "token": record.token,
+                "version_id": version.id,
+                "result": dump(record.result(version)),
+                "created": self._now(),
+            },
         )
 
     def _move(
@@ -171,14 +192,7 @@ def content_columns(content: Content) -> dict[str, object]:
 
 def advance(connection: Connection) -> int:
     """The next sequence number; from here to the commit no other writer has one (its row is locked)."""
-    return int(
-        connection.execute(
-            sa.update(t.counters)
-            .where(t.counters.c.name == "sequence")
-            .values(value=t.counters.c.value + 1)
-            .returning(t.counters.c.value)
-        ).scalar_one()
-    )
+    return int(connection.execute(_ADVANCE).scalar_one())
 
 
 def lock(connection: Connection) -> None:
@@ -191,15 +205,16 @@ def insert_event(
 ) -> None:
     """Writes the event of a change, in the change's own transaction; its journal object follows after the commit."""
     connection.execute(
-        sa.insert(t.events).values(
-            sequence=sequence,
-            kind=kind,
-            version_id=version.id,
-            created=created,
-            payload=dump(payload),
-            store_id=version.store_id,
-            journaled=False,
-        )
+        _PUT_EVENT,
+        {
+            "sequence": sequence,
+            "kind": kind,
+            "version_id": version.id,
+            "created": created,
+            "payload": dump(payload),
+            "store_id": version.store_id,
+            "journaled": False,
+        },
     )
 
 
