@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -34,10 +35,15 @@ class Approvals(Writes):
 
         One whose deadline is past is answered with its `otherwise` here, as the first to look.
         """
-        found = self.db.read(lambda connection: _newest(connection, version_id))
-        if found is None or not self._is_overdue(found):
+        found = self.look(version_id)
+        if found is None or found.state != "expired" or found.answered is not None:
             return found
         return self._change(lambda connection: self._expire(connection, version_id))
+
+    def look(self, version_id: str) -> Approval | None:
+        """The newest question of a version as `approval` would give it; writes nothing down."""
+        found = self.db.read(lambda connection: _newest(connection, version_id))
+        return replace(found, state="expired") if found is not None and self._is_overdue(found) else found
 
     def approvals(self, *, states: Collection[str] | None = None, limit: int | None = None) -> list[Approval]:
         """Questions of all versions, the newest first.

@@ -71,7 +71,16 @@ def _reading(cli: Cli) -> Iterator[Session]:
 
 
 def _does_something(each: DatasetPreview) -> bool:
-    return each.status != "unchanged" or each.publishes
+    return each.status != "unchanged" or each.publishes or bool(each.waits)
+
+
+def _why(each: DatasetPreview) -> str:
+    if each.blocked:
+        return each.blocked
+    renamed = (
+        f"looks like {each.renamed} under a new name: Dataset.rename would keep its versions" if each.renamed else ""
+    )
+    return "; ".join([*each.why, *([renamed] if renamed else [])])
 
 
 def _document(each: DatasetPreview) -> dict[str, JsonValue]:
@@ -81,22 +90,31 @@ def _document(each: DatasetPreview) -> dict[str, JsonValue]:
 def _show(cli: Cli, found: tuple[DatasetPreview, ...]) -> None:
     made = table("dataset", "now", "would be", "files", "changes", "bytes", "why", right=("files", "bytes"))
     for each in found:
-        would = f"{each.status}, publish" if each.publishes else each.status
+        would = (
+            f"{each.status}, publish"
+            if each.publishes
+            else f"{each.status}, {each.waits}"
+            if each.waits
+            else each.status
+        )
+        would = "blocked" if each.blocked else would
         known = each.added is not None and each.status != "unchanged"
         made.add_row(
             Text(shown(each.dataset), style="bold"),
             Text(shown(each.version or "")),
-            Text(would, style=_STYLES[each.status]),
+            Text(shown(would), style="cyan" if each.blocked or each.waits else _STYLES[each.status]),
             f"{each.files:,}" if each.files is not None else "",
             f"+{each.added} ~{each.modified} -{each.removed}" if known else "",
             size(each.bytes) if each.bytes is not None else "",
-            Text(shown("; ".join(each.why))),
+            Text(shown(_why(each))),
         )
     cli.out.show(made)
-    doing = [each for each in found if each.status != "unchanged"]
+    doing = [each for each in found if each.status != "unchanged" and not each.blocked]
     publishing = [each for each in found if each.publishes]
     if doing or publishing:
         also = f", and publish {len(publishing)}" if publishing else ""
         cli.out.line(f"a run would make {count(len(doing), 'version')}{also}")
+    elif any(each.waits or each.blocked for each in found):
+        cli.out.line("a run would make nothing, and wait for an answer or be stopped by one")
     else:
         cli.out.line("all is unchanged: a run would make nothing")

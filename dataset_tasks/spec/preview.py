@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.manifest import Built, Manifest, PathRange, apply, diff, merge
-from dataset_tasks.model import Reference, State, Version
+from dataset_tasks.model import ObjectRef, Reference, State, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops import unchanged
 from dataset_tasks.ops.add import scanned, source_of
@@ -23,6 +24,7 @@ from dataset_tasks.ops.remove import matching
 from dataset_tasks.ops.requests import (
     AddExternal,
     AddFiles,
+    Approve,
     Build,
     Create,
     Publish,
@@ -37,8 +39,12 @@ from dataset_tasks.paths import DatasetPattern, normalise
 from dataset_tasks.session import Session
 from dataset_tasks.sources import Source, is_url
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, bind
+from dataset_tasks.spec.select import needs_by_dataset
 
 Status: TypeAlias = Literal["new", "changes", "unchanged"]
+#: How many versions of a spec are looked at for a dataset that may have been renamed.
+_LOOKED_AT = 500
+_ALWAYS = "on_unchanged: version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,9 @@ class DatasetPreview:
     """What would become of one dataset.
 
     `why` holds one reason a line. `added`, `modified`, `removed`, `files` and `bytes` are None where only running the
-    user's code can tell; `publishes` tells that a version would be published or aliased.
+    user's code can tell; `publishes` tells that a version would be published or aliased. `waits` says what the run would
+    wait for, or be stopped by, before it publishes; `blocked` what of that is above, so that the dataset is not made.
+    `renamed` is the dataset that this one looks like under a new name.
     """
 
     key: str
@@ -60,6 +68,9 @@ class DatasetPreview:
     files: int | None = None
     bytes: int | None = None
     publishes: bool = False
+    waits: str = ""
+    blocked: str = ""
+    renamed: str = ""
 
 
 @dataclass(slots=True)
@@ -85,14 +96,45 @@ def preview(plan: Plan, session: Session, scope: Scope) -> tuple[DatasetPreview,
         InvalidArgumentError: A placeholder has no value in this run.
     """
     outcomes: dict[str, _Outcome] = {}
+    packs: dict[str, Buffer] = {}  # of manifests that are only in memory; one above is part of those below
+    held_up: dict[str, str] = {}
     found = []
+    needs = needs_by_dataset(plan)
     scope = replace(scope, results={step.id: f"step:{step.id}" for step in plan.steps})  # references stay as they are
     for dataset in plan.datasets:
         requests = _requests(plan, dataset, scope)
-        outcome = _Simulation(session, outcomes, requests).run()
+        outcome = _Simulation(session, outcomes, requests, packs).run()
         outcomes[dataset.version_step] = outcome
-        found.append(_shown(session, dataset, outcome, requests))
+        shown = _shown(session, dataset, outcome, requests)
+        blocked = next((held_up[need] for need in needs[dataset.key] if need in held_up), "")
+        if blocked:
+            shown = replace(shown, blocked=blocked, publishes=False, waits="")
+        elif shown.waits:
+            shown = replace(shown, publishes=False)
+        if blocked or shown.waits:
+            held_up[dataset.key] = blocked or f"{dataset.key} {shown.waits}"
+        if outcome.last is None:
+            shown = replace(shown, renamed=_renamed(plan, session, outcome, requests))
+        found.append(shown)
     return tuple(found)
+
+
+def _renamed(plan: Plan, session: Session, outcome: _Outcome, requests: Sequence[Request]) -> str:
+    """The dataset that the spec made before and has no more, whose last version is what the first of this one would be."""
+    known = {(dataset.project, dataset.name) for dataset in plan.datasets}
+    recipe = next((each.recipe for each in requests if isinstance(each, Create)), "")
+    seen = set()
+    for version in session.catalog.newest(origin={"spec": plan.name}, limit=_LOOKED_AT):
+        label = (version.project, version.name)
+        if label in known or label in seen or not version.state.is_final:
+            continue
+        seen.add(label)
+        same_content = (
+            outcome.content is not None and version.files and outcome.content.content_hash == version.content_hash
+        )
+        if same_content or (recipe and outcome.content is None and version.recipe == recipe):
+            return version.dataset
+    return ""
 
 
 def _requests(plan: Plan, dataset: PlannedDataset, scope: Scope) -> list[Request]:
@@ -107,7 +149,14 @@ def _requests(plan: Plan, dataset: PlannedDataset, scope: Scope) -> list[Request
 class _Simulation:
     """One dataset, request by request."""
 
-    def __init__(self, session: Session, outcomes: Mapping[str, _Outcome], requests: Sequence[Request]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        outcomes: Mapping[str, _Outcome],
+        requests: Sequence[Request],
+        packs: dict[str, Buffer],
+    ) -> None:
+        self._packs = packs
         self._session = session
         self._context = Context(session=session, key="preview")
         self._outcomes = outcomes
@@ -115,6 +164,8 @@ class _Simulation:
         self._content: Manifest | None = Manifest.empty()
         self._parts = unchanged.Parts(parents=[], inputs={}, recipe="", code="", staged="")
         self._last: Version | None = None
+        self._standing: list[Version] = []
+        self._may_stand = True
         self._why: list[str] = []
         self._is_settled = False
 
@@ -143,6 +194,8 @@ class _Simulation:
     def _create(self, request: Create) -> None:
         project, name = request.project or "", request.name
         self._last = self._session.catalog.previous(project, name, request.partition)
+        self._standing = list(unchanged.candidates(self._session, project, name, request.partition, request.hold))
+        self._may_stand = request.skip_unchanged
         base = [self._session.manifest(self._last)] if request.previous and self._last else []
         for ref in request.parents:
             outcome = self._known(ref)
@@ -197,9 +250,11 @@ class _Simulation:
         self._parts["code"] = code_digest(self._context, request)
         self._parts["staged"] = self._content.content_hash if self._content is not None else ""
         reads = bool(self._parts["inputs"] or self._parts["parents"] or self._content)
-        same = self._last is not None and unchanged.fingerprint(self._parts) == self._last.fingerprint
-        if not self._why and same and reads and not request.always:
-            self._content = self._session.manifest(self._last) if self._last else None
+        made = unchanged.fingerprint(self._parts)
+        same = next((version for version in self._standing if version.fingerprint == made), None)
+        if not self._why and same is not None and reads and not request.always and self._may_stand:
+            self._last = same
+            self._content = self._session.manifest(same)
             self._is_settled = True
             return
         if not self._why:
@@ -211,6 +266,9 @@ class _Simulation:
 
     def _squash(self, request: Squash) -> None:
         self._last = self._session.catalog.previous(request.project or "", request.name)
+        self._standing = list(
+            unchanged.candidates(self._session, request.project or "", request.name, None, request.hold)
+        )
         outcomes = [self._known(ref) for ref in request.refs]
         for ref, outcome in zip(request.refs, outcomes, strict=True):
             if outcome.changes:
@@ -218,12 +276,21 @@ class _Simulation:
         ids = [outcome.last.id if outcome.last else "" for outcome in outcomes]
         self._content = outcomes[0].content if len(outcomes) == 1 else None
         self._is_settled = True
-        if not self._why and (self._last is None or unchanged.fingerprint({"squash": ids}) != self._last.fingerprint):
-            self._why.append("first version" if self._last is None else "other versions to squash")
+        made = unchanged.fingerprint({"squash": ids})
+        same = next((version for version in self._standing if version.fingerprint == made), None)
+        if not self._why and same is not None and request.skip_unchanged:
+            self._last = same
+            self._content = self._session.manifest(same)
+        elif not self._why:
+            self._why.append(_ALWAYS if same is not None else "other versions to squash")
 
     # --- what came of it
 
     def _outcome(self) -> _Outcome:
+        for version in self._standing if self._content is not None and not self._is_settled and self._may_stand else ():
+            same = unchanged.fingerprint(self._parts) == version.fingerprint
+            if same and self._content is not None and self._content.content_hash == version.content_hash:
+                return _Outcome(version, self._content, False)
         if self._last is None:
             return _Outcome(None, self._content, True, "first version", self._why or ["first version"])
         before = self._session.manifest(self._last)
@@ -235,6 +302,7 @@ class _Simulation:
             same = unchanged.fingerprint(self._parts) == self._last.fingerprint
             self._why += [] if same else unchanged.reasons(self._session, self._last, self._parts) or ["made of others"]
             self._why += [counts] if len(changed) else []
+            self._why += [] if self._why or self._may_stand else [_ALWAYS]
         return _Outcome(self._last, self._content, bool(self._why), counts, self._why)
 
     def _known(self, ref: str) -> _Outcome:
@@ -254,11 +322,27 @@ class _Simulation:
             self._content = self._built(apply(self._content, entries, edit.removals, new_key=_key, store_id=""))
 
     def _built(self, built: Built) -> Manifest:
-        return built.manifest(self._session.objects.read)
+        self._packs.update(built.packs)
+        return built.manifest(self._read)
+
+    def _read(self, ref: ObjectRef) -> Buffer:
+        return self._packs[ref.key] if ref.key in self._packs else self._session.objects.read(ref)
 
 
 def _key() -> str:
     return new_key("pack")
+
+
+def _waits(session: Session, outcome: _Outcome) -> str:
+    """What publishing would wait for, or be stopped by: an answer that is missing, or was no."""
+    last = outcome.last
+    if not outcome.changes and last is not None:
+        if last.state is State.PUBLISHED:
+            return ""
+        held = session.catalog.look(last.id)
+        if held is not None and held.outcome != "open":
+            return held.told if held.outcome == "rejected" else ""
+    return "waits for approval"
 
 
 def _shown(session: Session, dataset: PlannedDataset, outcome: _Outcome, requests: Sequence[Request]) -> DatasetPreview:
@@ -281,6 +365,7 @@ def _shown(session: Session, dataset: PlannedDataset, outcome: _Outcome, request
         removed=counts[2],
         files=len(outcome.content) if outcome.content is not None else None,
         bytes=outcome.content.bytes if outcome.content is not None else None,
+        waits=_waits(session, outcome) if any(isinstance(each, Approve) for each in requests) else "",
         publishes=any(isinstance(each, Publish) and _is_open(session, outcome, each) for each in requests),
     )
 
