@@ -23,8 +23,9 @@ BLOCK_BYTES: Final = 4 << 20
 THREADS: Final = 8
 #: Blocks that a reader asks for before they are wanted, once it is read from front to back.
 _AHEAD: Final = 4
-#: Reads that follow one another with a gap of no more than this (bytes) are one stream; one this long starts a stream.
+#: Reads that follow one another with a gap of no more than this (bytes) are one stream.
 _GAP: Final = 256 << 10
+#: A stream that came so far (bytes) is read ahead of.
 _STREAM: Final = 1 << 20
 _STREAMS: Final = 4
 
@@ -129,13 +130,13 @@ def read_blocks(read: Callable[[int, int], bytes], threads: Threads, offset: int
 
 
 class _Stream:
-    """One reader from front to back: blocks from where it began, some of them asked for before they are wanted."""
+    """One reader from front to back: blocks from `start` on, some of them asked for before they are wanted."""
 
     def __init__(self, start: int) -> None:
         self.start = self.end = start
         self.blocks: dict[int, Future[bytes]] = {}
-        self.is_new = True
-        self.last = self.ahead = 0
+        self.read = 0
+        self.first = self.last = self.ahead = 0
 
     def goes_on_at(self, offset: int) -> bool:
         """Whether a read there is one of this stream: threads that take turns may come a little late."""
@@ -145,7 +146,7 @@ class _Stream:
 class ReadAhead(ObjectReader):
     """Reads an object through ranged requests, ahead of whoever reads it from front to back.
 
-    A short read that does not go on where one of the last few ended is answered by a request of just its range.
+    A read that does not go on where one of the last few ended is answered by a request of just its range.
 
     Args:
         key: The object's.
@@ -170,10 +171,13 @@ class ReadAhead(ObjectReader):
         with self._lock:
             stream = self._stream(offset)
             stream.end = max(stream.end, offset + length)
-            blocks = {} if stream.is_new and length < _STREAM else self._wanted(stream, offset, length)
-            stream.is_new = False
+            if stream.read < _STREAM:  # may be the only one: just its range is asked for
+                stream.start, blocks = stream.end, {}
+            else:
+                blocks = self._wanted(stream, offset, length)
+            stream.read += length
         if not blocks:
-            return self._read(offset, length)
+            return read_blocks(self._read, self._threads, offset, length)
         try:
             return _joined(stream.start, blocks, offset, length)
         except CancelledError:  # another thread met an error and let go of everything
@@ -193,17 +197,22 @@ class ReadAhead(ObjectReader):
         return stream
 
     def _wanted(self, stream: _Stream, offset: int, length: int) -> dict[int, Future[bytes]]:
-        """The blocks of a range, begun, and some behind it; those in front are let go."""
+        """The blocks of a range, begun, and some behind it; those that it comes to the end of are let go."""
         first, last = (offset - stream.start) // BLOCK_BYTES, (offset + length - 1 - stream.start) // BLOCK_BYTES
-        for number in [number for number in stream.blocks if number < first - 1]:
-            del stream.blocks[number]
+        if first < stream.first:
+            return {}  # another thread was faster, and what it left behind is gone
         if last > stream.last:
             stream.last, stream.ahead = last, min(stream.ahead + 1, _AHEAD)
         final = (self.size - 1 - stream.start) // BLOCK_BYTES
         for number in range(first, min(last + stream.ahead, final) + 1):
             if number not in stream.blocks:
                 stream.blocks[number] = self._begin(stream.start + number * BLOCK_BYTES)
-        return {number: stream.blocks[number] for number in range(first, last + 1)}
+        wanted = {number: stream.blocks[number] for number in range(first, last + 1)}
+        is_end = offset + length == self.size
+        stream.first = final + 1 if is_end else (offset + length - stream.start) // BLOCK_BYTES
+        for number in [number for number in stream.blocks if number < stream.first]:
+            del stream.blocks[number]
+        return wanted
 
     def _begin(self, start: int) -> Future[bytes]:
         return self._threads.submit(lambda: self._read(start, min(BLOCK_BYTES, self.size - start)))

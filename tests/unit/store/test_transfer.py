@@ -109,12 +109,13 @@ def test_a_long_range_is_read_as_blocks() -> None:
     assert sorted(source.reads) == [(10, 1000), (1010, 1000), (2010, 1000), (3010, 5)]
 
 
-def test_a_short_read_asks_for_just_its_range() -> None:
+def test_reads_here_and_there_ask_for_just_their_ranges() -> None:
     source = Source()
     reader = ReadAhead("k", len(DATA), source.read, Threads())
-    for at in (50_000, 10, 90_000, 30_000):
-        assert reader.pread(at, 20) == DATA[at : at + 20]
-    assert source.reads == [(50_000, 20), (10, 20), (90_000, 20), (30_000, 20)]
+    asked = [(50_000, 20), (10, 900), (90_000, 20), (30_000, 900), (50_020, 20), (90_000, 20)]
+    for at, length in asked:
+        assert reader.pread(at, length) == DATA[at : at + length]
+    assert source.reads == asked
 
 
 @pytest.mark.parametrize("step", [100, 250, 999, 1000, 2500])
@@ -156,9 +157,25 @@ def test_what_is_held_in_memory_is_bounded() -> None:
     reader = ReadAhead("k", len(DATA), Source().read, Threads())
     for at in range(0, 90_000, 300):
         reader.pread(at, 300)
-        assert sum(len(stream.blocks) for stream in reader._streams) <= transfer._AHEAD + 3
+        assert sum(len(stream.blocks) for stream in reader._streams) <= transfer._AHEAD + 1
     reader.close()
     assert not reader._streams
+
+
+def test_nothing_is_held_of_what_was_read_to_its_end() -> None:
+    reader = ReadAhead("k", 5 * BLOCK, Source().read, Threads())
+    for at in range(0, 5 * BLOCK, 500):
+        reader.pread(at, 500)
+    assert [stream.blocks for stream in reader._streams] == [{}]
+
+
+def test_a_thread_that_comes_late_reads_just_its_range() -> None:
+    source = Source()
+    reader = ReadAhead("k", len(DATA), source.read, Threads())
+    for at in (0, 1000, 2000):
+        reader.pread(at, 1000)
+    assert reader.pread(2100, 250) == DATA[2100:2350]
+    assert (2100, 250) in source.reads
 
 
 def test_a_block_that_could_not_be_read_is_asked_for_anew() -> None:
