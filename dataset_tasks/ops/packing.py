@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.chunks import ChunkWriter
 from dataset_tasks.errors import InvalidArgumentError, SourceError
-from dataset_tasks.external.stream import Ahead, is_worth_another_try
+from dataset_tasks.external.stream import SMALL, Ahead, is_worth_another_try
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.hashing import open_source
 from dataset_tasks.manifest.codec import damaged
@@ -200,7 +200,8 @@ def _add_remote(writer: ChunkWriter, job: Job, at: int, ahead: Ahead) -> Member:
             with closing(ahead.open(at)) as file:
                 return writer.add(file, path, size, sha256)
         except SourceError as error:
-            if writer.broken or not left or not is_worth_another_try(error):
+            tried_already = error.retryable and size <= SMALL
+            if writer.broken or not left or tried_already or not is_worth_another_try(error):
                 url = to_text(job.sources[at] or b"").partition(" ")[0]
                 where = "" if url in error.message else f" (from {show(url)})"
                 name = "" if error.message.startswith(show(path)) else f"{show(path)}: "
