@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from copy import copy
-from datetime import date
+from datetime import UTC, date, datetime
 from importlib import import_module
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -150,7 +150,7 @@ def scope_of_run(plan: Plan, params: Mapping[str, Any]) -> Scope:  # Any: as Pre
     window: Window | None = None
     due = context.flow_run.expected_start_time
     if context.flow_run.auto_scheduled and due is not None and plan.schedule is not None and not plan.schedule.after:
-        window = window_at(plan.schedule, due)
+        window = window_at(plan.schedule, datetime.fromtimestamp(due.timestamp(), UTC))  # Prefect's is one of pendulum
     given: dict[str, JsonValue] = {
         name: value.isoformat() if isinstance(value, date) else value for name, value in params.items()
     }

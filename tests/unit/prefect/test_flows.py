@@ -114,6 +114,16 @@ def test_a_scheduled_run_stands_for_the_window_of_its_schedule(run: Any) -> None
     assert scope_of_run(plan(Schedule(after=("crm/orders",))), {}).interval_start is None
 
 
+@pytest.mark.parametrize("schedule", [Schedule(cron="0 6 * * *"), Schedule(every=86_400.0)])
+def test_the_instant_of_a_run_may_be_of_the_kind_prefect_gives(run: Any, schedule: Schedule) -> None:
+    pendulum = pytest.importorskip("pendulum", reason="Prefect brings it on Python below 3.13")
+    run.auto_scheduled = True
+    run.expected_start_time = pendulum.datetime(2026, 2, 3, 6, tz="UTC")
+    scope = scope_of_run(plan(schedule), {})
+    assert scope.interval_end is not None
+    assert scope.interval_end.date() == date(2026, 2, 3)
+
+
 def test_parameters_of_a_run_are_json_and_checked(run: Any) -> None:
     scope = scope_of_run(plan(), {"day": date(2026, 3, 1)})
     assert scope.params == {"day": "2026-03-01"}
