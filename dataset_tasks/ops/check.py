@@ -76,7 +76,7 @@ class _Finding:
     def text(self) -> str:
         """The finding in a line."""
         where = [word for word in (self.file, f"column {self.column}" if self.column else "") if word]
-        shown = ", ".join(f"row {row}: {value!r}" for row, value in self.rows)
+        shown = ", ".join(f"found {value!r}" if row is None else f"row {row}: {value!r}" for row, value in self.rows)
         more = f" and {self.more} more" if self.more else ""
         return f"{self.gate}: " + ": ".join(word for word in (", ".join(where), self.rule, shown + more) if word)
 
