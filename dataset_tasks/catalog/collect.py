@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
-from dataset_tasks.catalog.leases import Leases
+from dataset_tasks.catalog.leases import RUN, Leases
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.registry import Registry
 from dataset_tasks.catalog.rows import dump_object, load_object
@@ -121,16 +121,16 @@ class Collecting(Registry, Leases):
         return self._do(work, apply)
 
     def idle_drafts(self, *, seconds: float, dead: float) -> list[Version]:
-        """Drafts that nothing was done to for so long, or whose holder's lease ran out so long ago (seconds)."""
+        """Drafts that nothing was done to for so long, or whose run died: its lease ran out `dead` seconds ago."""
 
         def work(connection: Connection) -> list[Version]:
             now = self.moment(connection)
             drafts = select_versions(
                 connection, self.id, t.versions.c.state == State.IN_PROGRESS, order=(t.versions.c.sequence,)
             )
-            leases: dict[str, int] = dict(
-                map(tuple, connection.execute(sa.select(t.leases.c.version_id, t.leases.c.expires)).all())
-            )
+            leases = connection.execute(sa.select(t.leases.c.version_id, t.leases.c.expires, t.leases.c.origin)).all()
+            expires = {row.version_id: row.expires for row in leases}
+            of_runs = {row.version_id for row in leases if RUN in json.loads(row.origin)}
             rows = connection.execute(sa.select(t.versions.c.id, t.versions.c.created)).all()
             seen: dict[str, int] = dict(map(tuple, rows))
             for table in (t.objects, t.operations):
@@ -138,10 +138,9 @@ class Collecting(Registry, Leases):
                     seen[version_id] = max(moment, seen.get(version_id, 0))
 
             def is_idle(version: Version) -> bool:
-                expires = leases.get(version.id)
-                if expires is not None:
-                    return expires <= now - _micros(dead)
-                return seen[version.id] <= now - _micros(seconds)
+                if version.id in of_runs:
+                    return bool(expires[version.id] <= now - _micros(dead))
+                return bool(max(seen[version.id], expires.get(version.id, 0)) <= now - _micros(seconds))
 
             return [draft for draft in drafts if is_idle(draft)]
 

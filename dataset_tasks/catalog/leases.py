@@ -1,7 +1,8 @@
 """Leases: a draft held by one writer for a while, by the catalog's clock, and the number that tells a later holder.
 
 A commit under a lease that somebody took over meanwhile changes nothing, however long its writer was stopped: each
-holder has a higher `epoch` than the one before.
+holder has a higher `epoch` than the one before. A lease with `RUN` in its origin keeps nobody out: it says that the run
+which makes the draft is alive, and once it ran out, that the run is dead.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from dataset_tasks.catalog.writes import Writes
 from dataset_tasks.errors import ConflictError
 from dataset_tasks.model import JsonValue
 
+#: In the origin of a lease: the key of the run whose draft it is.
+RUN: Final = "run"
 #: The kind of a `ConflictError`: another writer holds the version; it is free again later.
 LEASED: Final = "leased"
 #: The kind of a `ConflictError`: this writer was taken for dead, another one has taken over.
@@ -36,6 +39,11 @@ class Lease:
     epoch: int
     expires: datetime
     origin: Mapping[str, JsonValue]
+
+    @property
+    def excludes(self) -> bool:
+        """Whether writers without it have to wait."""
+        return RUN not in self.origin
 
     @property
     def who(self) -> str:
@@ -154,7 +162,7 @@ class Leases(Writes):
                 kind=STALE_WRITER,
                 hint="Nothing was changed. Look what the other one made; run it again only when that is not it.",
             )
-        if mine is None and found is not None and self._holds(connection, found):
+        if mine is None and found is not None and found.excludes and self._holds(connection, found):
             raise leased(found)
 
 

@@ -11,6 +11,7 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch, unchanged
+from dataset_tasks.ops.alive import alive
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.onepass import Kept
@@ -51,7 +52,8 @@ def run(context: Context, request: Build) -> BuildResult:
         raise InvalidArgumentError("a build begins with a create", hint="Put a create request first.")
     draft_id = _stage(context, first, {}).version_id
     try:
-        return _fill(context, first, rest, draft_id)
+        with alive(context, draft_id):
+            return _fill(context, first, rest, draft_id)
     except BaseException:
         abandon(context, draft_id)
         raise

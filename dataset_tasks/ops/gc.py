@@ -16,7 +16,7 @@ from dataset_tasks.catalog.collect import Garbage, Marked, Root
 from dataset_tasks.errors import ConflictError, IntegrityError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Index
-from dataset_tasks.model import State, Version
+from dataset_tasks.model import ObjectRef, State, Version
 from dataset_tasks.ops import retention, scratch
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Collect, CollectResult, Delete, DeleteResult
@@ -149,7 +149,7 @@ class _Collection:
                 try:
                     index = Index.from_bytes(self._objects.read(ref), ref.key)
                 except IntegrityError as error:
-                    if self._stands(root):
+                    if self._stands(root, ref):
                         raise IntegrityError(
                             f"{root.label} ({root.version_id}): {error.message}; what it needs is not known, so nothing "
                             "was let go",
@@ -161,9 +161,14 @@ class _Collection:
                     self._known[ref.key] = frozenset(index.objects)
         task.advance(files=1)
 
-    def _stands(self, root: Root) -> bool:
-        """Whether somebody may want to read the version; of a tombstone whose index is lost nothing can come back."""
-        return root.state is not State.DELETED
+    def _stands(self, root: Root, ref: ObjectRef) -> bool:
+        """Whether somebody may want to read the version by this index.
+
+        Of a tombstone whose index is lost nothing can come back; a draft may have moved on, and its head be tidied away.
+        """
+        if root.state is State.DELETED:
+            return False
+        return any(ref in now.indexes for now in self._catalog.roots() if now.version_id == root.version_id)
 
     def _leftovers(self) -> tuple[int, int]:
         """What writers left in the stores that died before their object had its name."""

@@ -91,12 +91,19 @@ def survey(context: Context, roots: Sequence[Root], *, hashed: bool = False, orp
     for key in found.objects.keys() - wrong.keys():
         if known.get(key) not in _STANDS:
             wrong[key] = f"the catalog takes it for {known.get(key, 'none of its own')}"
-    found.damaged = [
-        Damage(ref=found.objects[key], what=what, roots=tuple(found.needs[key])) for key, what in sorted(wrong.items())
-    ]
+    found.damaged = list(_still(context, found, wrong))
     if orphans:
         found.orphans = list(_orphans(context, known))
     return found
+
+
+def _still(context: Context, found: Survey, wrong: dict[str, str]) -> Iterator[Damage]:
+    """The damage that versions have which stand as they did: what others moved on from meanwhile is missed by nobody."""
+    now = {root.version_id: (root.indexes, root.others) for root in context.session.catalog.roots()} if wrong else {}
+    for key, what in sorted(wrong.items()):
+        roots = tuple(root for root in found.needs[key] if now.get(root.version_id) == (root.indexes, root.others))
+        if roots:
+            yield Damage(ref=found.objects[key], what=what, roots=roots)
 
 
 def files(context: Context, found: Survey, damage: Damage, *, hashed: bool) -> Iterator[tuple[Root, bytes, str]]:

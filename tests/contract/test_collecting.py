@@ -103,10 +103,10 @@ def test_others_wait_while_a_writer_has_its_turn_and_it_goes_on(
     assert catalog.commit_content(version, content(version, "i"), record("mine"), lease=lease).index is not None
 
 
-def test_r19_a_writer_whose_lease_was_taken_over_changes_nothing_and_hears_by_whom(
+def test_a_writer_whose_lease_was_taken_over_changes_nothing_and_hears_by_whom(
     catalog: Catalog, draft: Callable[[str], Version]
 ) -> None:
-    """R19: every write carries the epoch of its attempt, and a lower one is refused."""
+    """R19. Every write carries the epoch of its attempt, and a lower one is refused."""
     version = draft("a")
     begun(catalog, version, index(version, "i").key)
     stopped = catalog.take_lease(version.id, "one", seconds=0)
@@ -128,10 +128,10 @@ def test_a_retry_of_the_same_holder_takes_over_at_once(catalog: Catalog, draft: 
     catalog.renew_lease(again, seconds=60)
 
 
-def test_r20_on_a_server_leases_go_by_its_clock_not_by_the_workers(
+def test_on_a_server_leases_go_by_its_clock_not_by_the_workers(
     catalog: Catalog, draft: Callable[[str], Version], clock: Clock
 ) -> None:
-    """R20: a worker whose clock is an hour ahead takes nobody's lease."""
+    """R20. A worker whose clock is an hour ahead takes nobody's lease."""
     if catalog.db.is_sqlite:
         pytest.skip("an embedded catalog has no clock but its machine's")
     version = draft("a")
@@ -142,10 +142,10 @@ def test_r20_on_a_server_leases_go_by_its_clock_not_by_the_workers(
     assert catalog.idle_drafts(seconds=1800, dead=0) == []
 
 
-def test_r18_a_commit_takes_back_what_was_condemned_and_is_told_what_is_gone(
+def test_a_commit_takes_back_what_was_condemned_and_is_told_what_is_gone(
     catalog: Catalog, draft: Callable[[str], Version]
 ) -> None:
-    """R18: gc decided to delete what an upload saw: the upload's commit wins, or hears that it came too late."""
+    """R18. gc decided to delete what an upload saw: the upload's commit wins, or hears that it came too late."""
     first = committed(catalog, draft("a"), "i", "chunks/a.zip", "chunks/b.zip")
     catalog.drop(first, record("drop"))
     catalog.purge(grace=0, apply=True)

@@ -10,9 +10,11 @@ import pytest
 
 from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError, NotFoundError, StateError
+from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops.requests import (
     AddFiles,
+    Build,
     Collect,
     CollectResult,
     Create,
@@ -21,6 +23,7 @@ from dataset_tasks.ops.requests import (
     GetCopy,
     Publish,
     RemoveFiles,
+    Stage,
     Undelete,
     Upload,
     Verify,
@@ -28,6 +31,7 @@ from dataset_tasks.ops.requests import (
 )
 from dataset_tasks.session import Session
 from dataset_tasks.settings import Settings
+from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
 
 DAY = 86_400.0
@@ -217,15 +221,50 @@ def test_a_draft_that_nothing_was_done_to_for_long_is_dropped_and_its_number_is_
     assert made().version == "1.0.1"
 
 
-def test_a_draft_whose_holder_is_alive_is_not_dropped_and_one_whose_lease_ran_out_is(
+def test_a_draft_of_a_killed_run_is_dropped_a_day_after_its_lease_ran_out(
     session: Session, made: Callable[..., Version], clock: Clock
 ) -> None:
-    draft = session.run(Create(name="d", project="p"))
-    session.catalog.take_lease(draft.version_id, "builder", seconds=40 * DAY)
-    clock.pass_days(35)
+    draft = session.run(Create(name="d", project="p")).version_id
+    lease = session.catalog.take_lease(draft, "builder", seconds=300, origin={"run": "nightly/7"})
+    clock.pass_days(0.9)
     assert collect(session).dropped == ()
-    clock.pass_days(7)
+    session.catalog.renew_lease(lease, seconds=300)
+    clock.pass_days(0.9)
+    assert collect(session).dropped == (), "the run is alive"
+    clock.pass_days(0.2)
     assert collect(session).dropped == ("p/d@1.0.0",)
+
+
+def test_a_turn_that_somebody_once_had_at_a_draft_says_nothing_about_its_end(
+    session: Session, made: Callable[..., Version], clock: Clock
+) -> None:
+    draft = session.run(Create(name="d", project="p")).version_id
+    session.catalog.end_lease(session.catalog.take_lease(draft, "adder", seconds=30))
+    clock.pass_days(29)
+    assert collect(session).dropped == ()
+
+
+def test_a_build_shows_that_it_is_alive_and_a_killed_one_is_given_up(
+    session: Session, tmp_path: Path, clock: Clock
+) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "f").write_text("f")
+    stages = (
+        Stage(id="c", request=Create(name="d", project="p")),
+        Stage(id="a", request=AddFiles(ref="step:c", path=str(tmp_path / "x"))),
+        Stage(id="u", request=Upload(ref="step:c")),
+    )
+    seen: list[bool] = []
+
+    def look(_name: str) -> None:
+        seen.append(session.catalog.lease(session.catalog.versions()[0].id) is not None)
+
+    with injected([Rule("upload.before_commit", look)]):
+        made = session.run(Build(stages=stages))
+    assert seen == [True]
+    clock.pass_days(1.1)
+    assert collect(session).dropped == ("p/d@1.0.0",), "it was never finalized"
+    assert session.catalog.version(made.version_id).state is State.ABORTED
 
 
 def test_what_nothing_refers_to_is_condemned_first_and_deleted_a_day_later(
@@ -274,9 +313,10 @@ def test_writes_that_never_ended_and_parts_of_killed_writers_go_after_a_day(
 
 
 def test_another_catalog_in_the_same_store_is_never_touched(
-    session: Session, made: Callable[..., Version], tmp_path: Path
+    session: Session, made: Callable[..., Version], tmp_path: Path, clock: Clock
 ) -> None:
     version = made()
+    clock.now = datetime.now(UTC) + timedelta(days=2)
     with Session(Settings.from_env(home=tmp_path / "other", store_url=session.settings.store_url)) as other:
         folder = tmp_path / "theirs"
         folder.mkdir()
@@ -285,8 +325,12 @@ def test_another_catalog_in_the_same_store_is_never_touched(
         other.run(AddFiles(ref=draft, path=str(folder)))
         other.run(Upload(ref=draft))
         other.run(Finalize(ref=draft))
-        session.run(Delete(ref=version.id))
-        collect(session, now=True, idle=0.0)
+        their_store = other.objects.store(other.store_id())
+        with their_store.create(other.objects.full_key("chunks/" + "1" * 32 + ".zip")) as writer:
+            writer.write(b"half")
+            session.run(Delete(ref=version.id))
+            collect(session, now=True, idle=0.0)
+            assert len(list(their_store.leftovers())) == 1
         assert reads(other, other.catalog.version(draft))
         assert len(stored(other)) == 3
 

@@ -109,9 +109,10 @@ def offset_of(session: Session, version: Version, path: bytes) -> int:
     return next(e.offset for e in session.manifest(version).entries() if e.path == path)
 
 
-def test_r51_a_lost_store_is_named_version_by_version_and_fails_the_check(
+def test_a_lost_store_is_named_version_by_version_and_fails_the_check(
     session: Session, made: Callable[..., Version], home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """R51. Exactly those versions and files that are damaged."""
     first, second = made(FILES), made({**FILES, "d.bin": noise(4)})
     other = made({"x": b"x"}, "other")
     assert check(home, capfd)[0] == 0
@@ -126,9 +127,10 @@ def test_r51_a_lost_store_is_named_version_by_version_and_fails_the_check(
     assert named == {(v.id, p) for v in (first, second) for p in FILES} | {(second.id, "d.bin"), (other.id, "x")}
 
 
-def test_r47_a_flipped_bit_is_found_by_reading_every_byte_and_only_its_file_is_named(
+def test_a_flipped_bit_is_found_by_reading_every_byte_and_only_its_file_is_named(
     session: Session, made: Callable[..., Version], home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """R47. One bit of one file."""
     version = made(FILES)
     flip(only(session, version, "chunk"), offset_of(session, version, b"b.bin") + 7)
     assert check(home, capfd)[0] == 0
@@ -141,9 +143,10 @@ def test_r47_a_flipped_bit_is_found_by_reading_every_byte_and_only_its_file_is_n
 
 @pytest.mark.parametrize("kind", ["index", "pack", "chunk"])
 @pytest.mark.parametrize("how", ["removed", "cut", "emptied", "flipped", "extended", "zeroed"])
-def test_r47_r48_every_kind_of_damage_to_every_kind_of_object_is_found_and_other_versions_are_not_affected(
+def test_every_kind_of_damage_to_every_kind_of_object_is_found_and_other_versions_are_not_affected(
     session: Session, made: Callable[..., Version], home: Path, capfd: pytest.CaptureFixture[str], kind: str, how: str
 ) -> None:
+    """R47, R48. Flipped, cut, extended, zeroed, emptied, removed."""
     version, other = made(FILES), made({"x": b"x" * 100}, "other")
     path = only(session, version, kind)
     size = path.stat().st_size
@@ -221,6 +224,7 @@ def test_a_damaged_copy_of_the_store_is_passed_over(
 def test_another_version_with_the_same_content_heals_under_any_path(
     session: Session, made: Callable[..., Version]
 ) -> None:
+    """R47. Fetched from another chunk, since the hash matches."""
     version = made(FILES)
     made({"renamed.bin": FILES["b.bin"]}, "other")
     flip(only(session, version, "chunk"), offset_of(session, version, b"b.bin"))
@@ -237,6 +241,7 @@ def test_another_version_with_the_same_content_heals_under_any_path(
 def test_adding_a_damaged_file_again_heals_every_version_that_has_it(
     session: Session, made: Callable[..., Version], tmp_path: Path
 ) -> None:
+    """R47. As a back-up program heals when a file is saved again."""
     first = made(FILES)
     second = made({**FILES, "d.bin": noise(4)})
     only(session, first, "chunk").unlink()
@@ -263,7 +268,8 @@ def test_cached_copies_heal(session: Session, made: Callable[..., Version]) -> N
     assert_invariants(session)
 
 
-def test_r53_a_cached_copy_that_somebody_edited_heals_nothing(session: Session, made: Callable[..., Version]) -> None:
+def test_a_cached_copy_that_somebody_edited_heals_nothing(session: Session, made: Callable[..., Version]) -> None:
+    """R53. Mode bits and names are no evidence, the hash is."""
     version = made(FILES)
     tree = Path(session.run(GetCopy(ref=version.id)).folder)
     os.chmod(tree, 0o755)
@@ -311,6 +317,7 @@ def test_a_damaged_pack_is_healed_by_a_version_that_wrote_the_same_part_of_the_l
 
 
 def test_an_index_that_is_found_nowhere_costs_its_version_alone(session: Session, made: Callable[..., Version]) -> None:
+    """R48. Other versions are not affected."""
     version, other = made(FILES), made({"x": b"x"}, "other")
     only(session, version, "index").unlink()
     done = repair(session)

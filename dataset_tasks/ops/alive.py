@@ -1,0 +1,48 @@
+"""A sign of life: as long as a run works on its draft it prolongs a lease, so that gc can tell drafts of killed runs."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dataset_tasks.catalog.leases import RUN, Lease
+from dataset_tasks.errors import CatalogError, ConflictError
+from dataset_tasks.ops.context import Context
+
+#: How long a run that is heard of no more is taken for alive.
+SECONDS = 300.0
+_log = logging.getLogger("dataset_tasks")
+
+
+@contextmanager
+def alive(context: Context, version_id: str) -> Iterator[None]:
+    """Shows that the run which makes a draft is alive; a retry under the same key goes on with the same lease."""
+    catalog = context.session.catalog
+    holder = hashlib.sha256(context.key.encode()).hexdigest()[:32]
+    origin = {**context.origin, RUN: context.key}
+    try:
+        lease = catalog.take_lease(version_id, holder, seconds=SECONDS, origin=origin)
+    except ConflictError:  # somebody has a turn at the draft: it is looked after
+        yield
+        return
+    done = threading.Event()
+    beat = threading.Thread(target=_beat, args=(context, lease, done), name="dataset-tasks-alive", daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beat.join()
+
+
+def _beat(context: Context, lease: Lease, done: threading.Event) -> None:
+    while not done.wait(SECONDS / 3):
+        try:
+            context.session.catalog.renew_lease(lease, seconds=SECONDS)
+        except ConflictError:
+            return  # a retry of the run has taken over
+        except CatalogError as error:
+            _log.warning("the lease of the draft %s could not be prolonged: %s", lease.version_id, error)
