@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from functools import lru_cache
 from typing import Final
 
 STORED: Final = 0
@@ -53,9 +54,20 @@ def member_name(path: bytes) -> bytes:
     >>> member_name("é".encode())[:10]
     b'_/4a99557e'
     """
-    if len(path) <= _MOST_NAME_BYTES and _SAFE.match(path) and not _UNSAFE_PART.search(path):
+    folder, _, name = path.rpartition(b"/")
+    if len(path) <= _MOST_NAME_BYTES and ((_is_safe_folder(folder) and _is_safe(name)) or _is_safe(path)):
         return path
     return b"_/" + hashlib.sha256(path).hexdigest().encode()
+
+
+def _is_safe(path: bytes) -> bool:
+    return bool(_SAFE.match(path)) and not _UNSAFE_PART.search(path)
+
+
+@lru_cache(maxsize=64)
+def _is_safe_folder(folder: bytes) -> bool:
+    """As `_is_safe`; files come folder by folder, so that only their own names need a look."""
+    return _is_safe(folder)
 
 
 def local_header(name: bytes, method: int, crc: int, stored: int, size: int) -> bytes:

@@ -216,7 +216,7 @@ class _OpenChunk:
     def add(self, place: bytes, ready: Prepared) -> None:
         member = self._known.get(ready.sha256) or self._writer.add_prepared(place, ready)
         self._known[ready.sha256] = member
-        self.members.append(member._replace(path=place))
+        self.members.append(member if member.path is place else member._replace(path=place))
         self.total += ready.size
         failpoint("onepass.after_member")
 

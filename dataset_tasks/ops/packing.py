@@ -155,7 +155,7 @@ def pack(
                     return _again_without(context, version, store_id, job, request, task, failures)
                 continue
             known[member.sha256] = member
-            members.append(member._replace(path=path))
+            members.append(member if member.path is path else member._replace(path=path))
             failpoint("upload.after_member")
             task.advance(files=1, bytes=size)
         if not members:

@@ -1,9 +1,11 @@
 """The Dataset API at growing numbers of files: CPU seconds, wall seconds, peak memory and bytes written, by operation.
 
-    python tests/benchmarks/scale_bench.py [--sizes 10000,100000,1000000] [--folder FOLDER]
+    python tests/benchmarks/scale_bench.py [--sizes 10000,100000,1000000] [--folder FOLDER] [--keep]
 
 Files of 64 bytes, 500 in a folder. Each operation is a process of its own, imports included. `child` changes a hundredth of
-the files, `scattered` a hundred. The last column is CPU microseconds a file: what is linear stays as it is.
+the files, `scattered` a hundred. The last column is CPU microseconds a file: what is linear stays as it is. Where the seconds
+go is measured in the same runs: a profiler's signal every 2 ms of CPU looks at what is being done. `--keep` keeps the
+figures for docs/performance.md.
 """
 
 from __future__ import annotations
@@ -13,12 +15,18 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from results import Cell, Results, Table
 
 IN_FOLDER = 500
 
@@ -84,22 +92,82 @@ def stored(place: Path) -> int:
     return sum(file.stat().st_size for file in (place / "home" / "store").rglob("*") if file.is_file())
 
 
+#: Phases by the functions that they begin with, as file and name; the innermost one that is found counts.
+PHASES = {
+    ("importlib/_bootstrap.py", ""): "imports",
+    ("dataset_tasks/walk.py", ""): "walk",
+    ("dataset_tasks/statcache.py", ""): "stat cache",
+    ("dataset_tasks/scan.py", "_look_up"): "stat",
+    ("dataset_tasks/hashing.py", ""): "open, read, hash",
+    ("dataset_tasks/scan.py", ""): "scan, the rest",
+    ("dataset_tasks/ops/content.py", "_compare"): "compare with the manifest",
+    ("dataset_tasks/manifest/codec.py", "read"): "decode segments",
+    ("dataset_tasks/manifest/codec.py", "add"): "encode segments",
+    ("dataset_tasks/manifest/digest.py", ""): "digests of segments",
+    ("dataset_tasks/manifest/", ""): "manifest, the rest",
+    ("dataset_tasks/pending.py", ""): "list of pending files",
+    ("dataset_tasks/stash.py", ""): "tables out of memory",
+    ("dataset_tasks/chunks.py", ""): "compress, hash, pack",
+    ("dataset_tasks/zipformat.py", ""): "compress, hash, pack",
+    ("dataset_tasks/ops/packing.py", ""): "packing, the rest",
+    ("dataset_tasks/members.py", ""): "inflate and verify",
+    ("dataset_tasks/targets.py", ""): "write files",
+    ("dataset_tasks/extraction.py", ""): "copying, the rest",
+    ("dataset_tasks/store/", ""): "store: read, write, sync",
+    ("dataset_tasks/objects.py", ""): "store: read, write, sync",
+    ("dataset_tasks/catalog/", ""): "catalog",
+}
+TICK = 0.002
+
+
+class Sampler:
+    """Counts by phase where the main thread is, every few milliseconds of CPU time; costs about a hundredth."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+        signal.signal(signal.SIGPROF, self._look)
+        signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
+
+    def stop(self) -> dict[str, float]:
+        """Shares of the phases, the largest first."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        total = sum(self.seen.values()) or 1
+        return {phase: count / total for phase, count in self.seen.most_common()}
+
+    def _look(self, _signal: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            file, name = frame.f_code.co_filename, frame.f_code.co_name
+            for (part, function), phase in PHASES.items():
+                if part in file and (not function or function == name):
+                    self.seen[phase] += 1
+                    return
+            if "importlib" in file:
+                self.seen["imports"] += 1
+                return
+            frame = frame.f_back
+        self.seen["other"] += 1
+
+
 def measure(place: Path, name: str) -> None:
     """Runs one operation and prints its figures."""
     before, began = stored(place), time.perf_counter()
+    sampler = Sampler()
     operations(place)[name]()
+    phases = sampler.stop()
     used = resource.getrusage(resource.RUSAGE_SELF)
     figures = {
         "cpu": used.ru_utime + used.ru_stime,
         "wall": time.perf_counter() - began,
         "rss": used.ru_maxrss / 1024,
         "written": stored(place) - before,
+        "phases": phases,
     }
     print(json.dumps(figures))
 
 
-def run(place: Path, count: int) -> None:
-    """All operations at one size."""
+def run(place: Path, count: int) -> dict[str, dict[str, Any]]:
+    """All operations at one size; the figures of each."""
+    figures: dict[str, dict[str, Any]] = {}
     source = place / "source"
     make(source, count, "one", range(count))
     time.sleep(2.2)  # files younger than the stat cache's margin would be hashed again
@@ -118,6 +186,39 @@ def run(place: Path, count: int) -> None:
         it = json.loads(done.stdout)
         numbers = f"{it['cpu']:8.2f}{it['wall']:8.2f}{it['rss']:9.0f}{it['written'] / 1e6:11.2f}"
         print(f"{name:15}{numbers}{it['cpu'] / count * 1e6:9.1f}", flush=True)
+        figures[name] = it
+    return figures
+
+
+def tables(found: dict[int, dict[str, dict[str, Any]]]) -> list[Table]:
+    """The growth curve, and where the seconds of the largest size go."""
+    names = list(next(iter(found.values())))
+    columns = ["operation", *(f"{count:,}" for count in found)]
+    per_file = [[name, *(found[count][name]["cpu"] / count * 1e6 for count in found)] for name in names]
+    largest = max(found)
+    curve = [
+        Table("CPU seconds", columns, [[name, *(found[count][name]["cpu"] for count in found)] for name in names]),
+        Table("CPU microseconds a file", columns, per_file),
+        Table(
+            "Peak memory (MiB)",
+            columns,
+            [[name, *(round(found[count][name]["rss"]) for count in found)] for name in names],
+        ),
+        Table(
+            "New bytes in the store (MB)",
+            columns,
+            [[name, *(found[count][name]["written"] / 1e6 for count in found)] for name in names],
+        ),
+    ]
+    rows: list[list[Cell]] = []
+    for name in names:
+        it = found[largest][name]
+        top = [f"{phase} {share * it['cpu']:.2f}" for phase, share in it["phases"].items() if share >= 0.02]
+        rows.append([name, it["cpu"], ", ".join(top)])
+    where = Table(
+        f"Where each second goes at {largest:,} files (CPU seconds by phase)", ["operation", "all", "of it"], rows
+    )
+    return [*curve, where]
 
 
 def main() -> None:
@@ -125,17 +226,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         measure(given.folder, given.measure)
         return
+    found = {}
     for size in given.sizes.split(","):
         place = Path(tempfile.mkdtemp(prefix="scale-bench-", dir=given.folder))
         try:
-            run(place, int(size))
+            found[int(size)] = run(place, int(size))
         finally:
             shutil.rmtree(place, ignore_errors=True)
+    if given.keep:
+        Results(
+            "scale",
+            30,
+            "Growth with the number of files",
+            "Files of 64 bytes, 500 in a folder; each operation is a process of its own, imports and its commit included. "
+            "`child 1 %` is a new version with a hundredth of the files changed, `100 scattered` one with a hundred changed: "
+            "create, sync, upload, finalize.",
+            "python tests/benchmarks/scale_bench.py --keep",
+            tables(found),
+        ).keep()
 
 
 if __name__ == "__main__":
