@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from dataset_tasks.catalog.sql import Catalog
+    from dataset_tasks.model import Version
     from dataset_tasks.session import Session
 
 YES: Final = "Approve"
@@ -53,10 +54,10 @@ def wait_for_answer(
         ti_id=ti_id,
         options=[YES, NO],
         subject=f"Publish {version.label}?",
-        body=_body(session, result),
+        body=_body(session, version),
         defaults=[NO],
         multiple=False,
-        params={_NOTE: Param("", type="string", description="Kept beside the answer").serialize()},
+        params={_NOTE: Param(None, type=["null", "string"], description="Kept beside the answer").serialize()},
         assigned_users=[HITLUser(id=name, name=name) for name in result.by] or None,
     )
     task.log.info("%s waits for an answer: %s", version.label, result.why)
@@ -121,13 +122,13 @@ def _copy(catalog: Catalog, version_id: str, event: Mapping[str, Any]) -> None: 
             raise
 
 
-def _body(session: Session, result: ApproveResult) -> str:
+def _body(session: Session, version: Version) -> str:
     """What whoever is asked should know, as Markdown."""
-    version = session.catalog.version(result.version_id)
     lines = [f"**{version.files}** files, **{version.bytes:,}** bytes, of which {version.new_bytes:,} are new."]
     if version.previous_id:
         lines.append(f"It follows {session.catalog.version(version.previous_id).label}.")
-    if result.deadline:
-        lines.append(f"Without an answer by {result.deadline} the default holds.")
+    held = session.catalog.approval(version.id)
+    if held is not None and held.deadline is not None:
+        lines.append(f"Without an answer by {held.deadline:%Y-%m-%d %H:%M} UTC: {held.otherwise}.")
     lines.append(f"[Content and lineage]({settings.page_url(f'versions/{version.id}')})")
     return "\n\n".join(lines)

@@ -81,7 +81,7 @@ def main(target: Path) -> None:
 
 def run(airflow: AirflowServer, place: Path, name: str, files: int, *, answer: bool = True) -> None:
     """Runs the DAG up to its question; says yes."""
-    from example_flows.demo.services import json_object, wait_for
+    from example_flows.demo.services import json_object
 
     for kind in ("orders", "visits"):
         (place / kind).mkdir(exist_ok=True)
@@ -89,16 +89,12 @@ def run(airflow: AirflowServer, place: Path, name: str, files: int, *, answer: b
             (place / kind / f"{number}.csv").write_text(f"customer,{kind}\n" * (1000 + number))
     airflow.unpause("shop")
     airflow.trigger("shop", name, conf={"folder": str(place)})
-
-    def asks() -> bool | None:
-        return True if airflow.states("shop", name).get("training.approve") == "deferred" else None
-
-    wait_for("the question", asks, timeout=300)
+    airflow.wait_until_parked("shop", name, "training.approve")
     if answer:
         url = f"api/v2/dags/shop/dagRuns/{name}/taskInstances/training.approve/-1/hitlDetails"
         told = {"chosen_options": ["Approve"], "params_input": {"note": "as expected"}}
         json_object(airflow.rest.patch(url, json=told))
-        airflow.wait_for_run("shop", name)
+        assert airflow.wait_for_run("shop", name)["state"] == "success", airflow.log_tails()
 
 
 def take(airflow: AirflowServer, page: Page, target: Path) -> None:

@@ -189,6 +189,30 @@ class AirflowServer:
 
         return wait_for(f"run {run} of {dag}", ended, timeout=timeout, every=1.0, log=self.home / "scheduler.log")
 
+    def wait_until_parked(self, dag: str, run: str, task: str, *, timeout: float = RUN_TIMEOUT) -> None:
+        """Waits until a task has left its worker to wait elsewhere, and the scheduler has taken note of that.
+
+        What ends the wait before the scheduler has heard from the worker makes Airflow 3.3.2 fail the task.
+
+        Raises:
+            ServiceError: It is not so in time.
+        """
+        log = self.home / "scheduler.log"
+
+        def parked() -> bool | None:
+            waits = self.states(dag, run).get(task) in ("deferred", "awaiting_input")
+            told = (
+                line
+                for line in log.read_text(errors="replace").splitlines()
+                if "Received executor event" in line
+                and f"'{dag}'" in line
+                and f"'{task}'" in line
+                and f"'{run}'" in line
+            )
+            return True if waits and any(told) else None
+
+        wait_for(f"{task} of {dag} to wait", parked, timeout=timeout, log=log)
+
     def xcom(
         self, dag: str, run: str, task: str, *, key: str = "return_value", map_index: int = -1
     ) -> Any:  # Any: JSON

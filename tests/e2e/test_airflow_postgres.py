@@ -75,8 +75,6 @@ def test_a_spec_runs_publishes_and_starts_those_that_listen(
 def test_a_task_that_is_killed_in_mid_upload_goes_on_and_its_answer_is_waited_for(
     on_postgres: Any, on_catalog: Session, folder: Path
 ) -> None:
-    from example_flows.demo.services import wait_for
-
     for number in range(4):
         (folder / "orders" / f"noise{number}.bin").write_bytes(secrets.token_bytes(3000))
     assert set(run(on_postgres, "killed", "first", folder).values()) == {"success"}
@@ -86,11 +84,7 @@ def test_a_task_that_is_killed_in_mid_upload_goes_on_and_its_answer_is_waited_fo
 
     on_postgres.unpause("shop_asks")
     on_postgres.trigger("shop_asks", "first", conf={"folder": str(folder)})
-
-    def asks() -> bool | None:
-        return True if on_postgres.states("shop_asks", "first").get("offer.approve") == "deferred" else None
-
-    wait_for("the question", asks, timeout=180)
+    on_postgres.wait_until_parked("shop_asks", "first", "offer.approve", timeout=180)
     (offer,) = versions(on_catalog, "crm-asks")["offer"]
     on_catalog.catalog.answer(offer.id, approved=True, who="ana")
     assert on_postgres.wait_for_run("shop_asks", "first")["state"] == "success"

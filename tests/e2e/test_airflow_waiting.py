@@ -37,11 +37,12 @@ def test_sensors_wait_in_the_worker_and_in_the_triggerer(airflow: Any, session: 
     airflow.unpause("waits")
     airflow.trigger("waits", "first")
 
-    def waiting() -> bool | None:
-        states = airflow.states("waits", "first")
-        return True if (states.get("published"), states.get("completed")) == ("deferred", "running") else None
+    airflow.wait_until_parked("waits", "first", "published", timeout=120)
 
-    wait_for("both to wait", waiting, timeout=120)
+    def waiting() -> bool | None:
+        return True if airflow.states("waits", "first").get("completed") == "running" else None
+
+    wait_for("the other to wait", waiting, timeout=120)
     visit = made(session, "outside/visits", folder)
     order = made(session, "outside/orders", folder, tags=("eu",))
     session.run(Publish(ref=order.id))  # the alias is missing
@@ -87,15 +88,9 @@ def test_partitions_start_a_run_each(airflow: Any, session: Session) -> None:
 
 def asked(airflow: Any, name: str, folder: Path) -> None:
     """Starts a run and waits until it asks, and stands still."""
-    from example_flows.demo.services import wait_for
-
     airflow.unpause("shop_asks")
     airflow.trigger("shop_asks", name, conf={"folder": str(folder)})
-    wait_for(
-        "the question",
-        lambda: True if airflow.states("shop_asks", name).get("offer.approve") == "deferred" else None,
-        timeout=180,
-    )
+    airflow.wait_until_parked("shop_asks", name, "offer.approve", timeout=180)
 
 
 DETAIL = "api/v2/dags/shop_asks/dagRuns/{}/taskInstances/offer.approve/-1/hitlDetails"

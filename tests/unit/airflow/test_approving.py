@@ -52,6 +52,8 @@ def test_the_question_stands_in_the_catalog_and_on_airflows_page(
     assert (question["options"], question["defaults"]) == (["Approve", "Reject"], ["Reject"])
     assert question["assigned_users"] == [{"id": "ana", "name": "ana"}]
     assert "**1** files" in question["body"]
+    assert "UTC: reject." in question["body"]
+    assert question["params"]["note"]["value"] is None  # a note is not asked for
     assert f"versions/{version.id}" in question["body"]
     held = shop.catalog.approval(version.id)
     assert held is not None
