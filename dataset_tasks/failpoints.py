@@ -45,6 +45,7 @@ NAMES: Final = frozenset({
     "finalize.after_tidy",
     "gc.before_end", "gc.after_end", "gc.before_purge", "gc.after_purge", "gc.after_writes", "gc.after_roots",
     "gc.after_condemn", "gc.after_going", "gc.after_part", "gc.before_bytes", "gc.after_bytes", "gc.after_rows",
+    "import.after_chunk",
     "journal.before_write", "journal.after_write", "journal.after_mark",
     "local.before_sync", "local.before_name", "local.after_name",
     "multipart.after_begin", "multipart.after_part", "multipart.before_complete", "multipart.after_complete",

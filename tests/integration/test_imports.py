@@ -20,6 +20,7 @@ from dataset_tasks.spec.outcome import Status
 from dataset_tasks.spec.plan import Plan, Scope
 from dataset_tasks.spec.preview import preview
 from dataset_tasks.spec.run import run_plan
+from dataset_tasks.testing.failpoints import injected
 from tests.integration.bucket_server import Answer, Bucket, served
 
 
@@ -607,3 +608,33 @@ def test_a_hash_that_is_remembered_wrongly_is_found_out_before_anything_is_store
     with pytest.raises(SourceError, match=r"a changed since it was added: expected SHA-256 0000.*in/a"):
         draft.upload(show_progress=False)
     assert bucket.keys.count("GET in/a") == 3
+
+
+def test_an_import_that_stops_anywhere_is_finished_by_doing_it_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = {f"{n}": b"%d" % n * 100 for n in range(6)}
+    for name, body in objects.items():
+        bucket.put_key(f"in/{name}", body)
+    monkeypatch.setattr(imported, "_CHUNK_FILES", 2)
+
+    def run(project: str) -> Dataset:
+        draft = Dataset.create("hourly", project, dataset_version="1.0.0") if project not in made else made[project]
+        made[project] = draft
+        draft.add_files(bucket.url("in"), dataset_path=project)
+        draft.upload(show_progress=False)
+        return draft
+
+    made: dict[str, Dataset] = {}
+    with injected() as seen:
+        run("whole")
+    names = sorted(name for name in seen.reached() if not name.startswith(("create", "catalog")))
+    assert "import.after_chunk" in names
+    for name in names:
+        project = name.replace(".", "-")
+        with injected(f"{name}=raise:KeyboardInterrupt@1"), pytest.raises(KeyboardInterrupt):
+            made[project] = Dataset.create("hourly", project)
+            run(project)
+        draft = run(project)
+        assert draft.finalize()
+        assert content(draft) == {f"{project}/{path}": body for path, body in objects.items()}, name
