@@ -124,6 +124,25 @@ def digest(function: Function, *, live: bool = False) -> str:
     return sha.hexdigest()
 
 
+def file_digest(call: str, folder: str | None, python: str) -> str:
+    """SHA-256 (hex) of the file of a function that another interpreter runs: it need not be importable here.
+
+    Raises:
+        InvalidArgumentError: The file lies neither beside the spec nor in a folder above it.
+    """
+    module = call.partition(":")[0]
+    start = Path(folder or ".").absolute()
+    for place in (start, *start.parents):
+        stem = place.joinpath(*module.split("."))
+        for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
+            if file.is_file():
+                return hashlib.sha256(f"{call}\0{python}\0".encode() + file.read_bytes()).hexdigest()
+    raise InvalidArgumentError(
+        f"the file of {call!r} is not beside the spec, so a change of it would not be seen",
+        hint=f"Give the transform a code_version, as it runs under {python}.",
+    )
+
+
 def program_digest(argv: Sequence[str], folder: str | None) -> str:
     """SHA-256 (hex) of an argument vector and of those of its words that are files, looked up beside `folder`."""
     sha = hashlib.sha256()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,9 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 _TAIL_BYTES = 4000
 _LOOK_SECONDS = 1.0
 _LEASH = Path(__file__).with_name("leash.py")
+_CALLER = Path(__file__).with_name("caller.py")
+#: Names that mean our own interpreter, or the one of `python`.
+_PYTHONS = ("python", "python3")
 
 
 def run(context: Context, request: Transform) -> TransformResult:
@@ -60,7 +64,9 @@ def run(context: Context, request: Transform) -> TransformResult:
     inputs = {each.name: read_only_copy(context, each.ref, files=each.files) for each in version.inputs}
     metadata: Mapping[str, JsonValue] | None = None
     failpoint("transform.before_code")
-    if request.call is not None:
+    if request.call is not None and _is_elsewhere(request):
+        metadata = _call_elsewhere(context, request, inputs, output, version)
+    elif request.call is not None:
         metadata = _call(context, request, inputs, output)
     else:
         _run(request, inputs, output)
@@ -111,6 +117,8 @@ def code_digest(context: Context, request: Transform) -> str:
     """What tells one state of the transform's code from another."""
     if request.code_version is not None:
         return f"version:{request.code_version}"
+    if request.call is not None and request.python is not None:
+        return code.file_digest(request.call, request.folder, request.python)
     if request.call is not None:
         function = code.find(request.call, request.folder, context.functions)
         return code.digest(function, live=request.call in context.functions)
@@ -134,19 +142,65 @@ def _call(
     return given if isinstance(given, Mapping) else None
 
 
+def _is_elsewhere(request: Transform) -> bool:
+    """Whether the function gets a process of its own: another interpreter, or an environment that is not ours."""
+    return request.python is not None or bool(request.env or request.env_from)
+
+
+def _call_elsewhere(
+    context: Context, request: Transform, inputs: Mapping[str, Path], output: Path, version: Version
+) -> Mapping[str, JsonValue] | None:
+    place = scratch.fresh(context.session, version, f"call-{digest(request)[:16]}")
+    result = place / "result.json"
+    asked = {
+        "call": request.call,
+        "folder": os.path.abspath(request.folder or "."),
+        "inputs": {name: str(folder) for name, folder in inputs.items()},
+        "output": str(output),
+        "arguments": request.arguments,
+        "result": str(result),
+    }
+    (place / "call.json").write_text(json.dumps(asked), encoding="utf-8")
+    argv = [_interpreter(request), str(_CALLER), str(place / "call.json")]
+    _must_succeed(request, argv, _environment(request, inputs, output), output, str(request.call))
+    if not result.exists():
+        return None
+    given: Mapping[str, JsonValue] = json.loads(result.read_text(encoding="utf-8"))
+    return given
+
+
 def _run(request: Transform, inputs: Mapping[str, Path], output: Path) -> None:
-    argv = [_filled(word, inputs, output) for word in request.run or ()]
-    program = Path(request.folder or ".", argv[0]) if "/" in argv[0] and not os.path.isabs(argv[0]) else Path(argv[0])
-    argv[0] = str(program.absolute()) if "/" in argv[0] else argv[0]
-    if request.python is not None:
-        argv = [request.python, *argv]
-    elif argv[0] in ("python", "python3"):
-        argv[0] = sys.executable
-    code_of_exit, said = _process(argv, _environment(request, inputs, output), output)
+    argv = _command(request, [_filled(word, inputs, output) for word in request.run or ()])
+    _must_succeed(request, argv, _environment(request, inputs, output), output, argv[0])
+
+
+def _command(request: Transform, argv: list[str]) -> list[str]:
+    """The argument vector, its program and a script of Python's looked up beside the spec: the working folder is another."""
+    if request.python is None and argv[0] not in _PYTHONS:
+        return [_beside(request, argv[0]), *argv[1:]]
+    script = argv[1:] if argv[0] in _PYTHONS else argv
+    if script and (file := Path(request.folder or ".", script[0])).is_file():
+        script = [str(file.absolute()), *script[1:]]
+    return [_interpreter(request), *script]
+
+
+def _interpreter(request: Transform) -> str:
+    return sys.executable if request.python is None else _beside(request, request.python)
+
+
+def _beside(request: Transform, program: str) -> str:
+    """A program that is given with its folder, relative to the spec; a bare name is looked up on PATH."""
+    return str(Path(request.folder or ".", os.path.expanduser(program)).absolute()) if "/" in program else program
+
+
+def _must_succeed(request: Transform, argv: list[str], env: Mapping[str, str], output: Path, what: str) -> None:
+    code_of_exit, said = _process(argv, env, output)
     if code_of_exit:
         tail = said.decode(errors="replace").strip()
+        for secret in sorted({env[name] for name in request.env_from if env.get(name)}, key=len, reverse=True):
+            tail = tail.replace(secret, "***")  # passed on from outside, never written down
         raise TransformError(
-            f"{argv[0]} ended with exit code {code_of_exit}" + (f"; its last output:\n{tail}" if tail else ""),
+            f"{what} ended with exit code {code_of_exit}" + (f"; its last output:\n{tail}" if tail else ""),
             hint="No version was made; mend the program and run again.",
         )
 
