@@ -183,13 +183,13 @@ class Session:
         )
         return Session(settings, clock=self.clock, open_stores=self._open_stores)
 
-    def flush_journal(self) -> None:
-        """Writes the journal objects of all events that have none yet.
+    def flush_journal(self, version_id: str | None = None) -> None:
+        """Writes the journal objects of all events that have none yet; or of a version, and those left for a while.
 
         Raises:
             StorageError: A store refused or did not answer; the events wait for the next call.
         """
-        journal.flush(self.catalog, self.objects)
+        journal.flush(self.catalog, self.objects, version_id=version_id, now=self.clock())
 
     def run(
         self,

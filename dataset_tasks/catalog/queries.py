@@ -285,9 +285,17 @@ class Queries:
         query = sa.select(sa.func.max(t.events.c.sequence))
         return self.db.read(lambda connection: connection.execute(query).scalar()) or 0
 
-    def unjournaled(self) -> list[tuple[str, Event]]:
-        """Events whose journal object does not stand yet, with the id of the store it belongs in."""
+    def unjournaled(self, version_id: str | None = None, *, before: datetime | None = None) -> list[tuple[str, Event]]:
+        """Events whose journal object does not stand yet, with the id of the store it belongs in.
+
+        Args:
+            version_id: Only those of this version, and those that were made `before` a moment.
+            before: See `version_id`.
+        """
         query = sa.select(t.events).where(~t.events.c.journaled).order_by(t.events.c.sequence)
+        if version_id is not None:
+            left = t.events.c.created < (to_micros(before) if before else 0)
+            query = query.where((t.events.c.version_id == version_id) | left)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
         return [(row["store_id"], _event_of(row)) for row in rows]
 

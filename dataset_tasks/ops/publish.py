@@ -37,7 +37,7 @@ def run(context: Context, request: Publish) -> PublishResult:
         return _result(now, alias, unchanged=False)
 
     if version.state is State.PUBLISHED and _is_aliased(context, version, alias):
-        context.session.flush_journal()
+        context.session.flush_journal(version.id)
         return _result(version, alias, unchanged=True)
     try:
         failpoint("publish.before_commit")
@@ -47,7 +47,7 @@ def run(context: Context, request: Publish) -> PublishResult:
         published = catalog.version(version.id)
         if published.state is not State.PUBLISHED or not _is_aliased(context, published, alias):
             raise
-    context.session.flush_journal()
+    context.session.flush_journal(version.id)
     return result(published)
 
 

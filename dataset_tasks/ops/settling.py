@@ -19,7 +19,7 @@ def settle(context: Context, version: Version) -> None:
     Raises:
         StorageError: The journal can't be written. What can't be removed costs space only and is logged.
     """
-    context.session.flush_journal()
+    context.session.flush_journal(version.id)
     if version.state is State.IN_PROGRESS:
         return
     scratch.clear(context.session, version)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +20,7 @@ from dataset_tasks.catalog import engine
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import NewVersion, Record
-from dataset_tasks.errors import CatalogError, CatalogUnavailableError, WrongCatalogError
+from dataset_tasks.errors import CatalogError, CatalogUnavailableError, ConflictError, StateError, WrongCatalogError
 from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import Version
 from dataset_tasks.testing.failpoints import injected
@@ -325,3 +325,61 @@ def test_workers_pointed_at_different_catalogs_are_told_so(server: Postgres, hom
         assert one.catalog.id in str(raised.value)
         assert two.catalog.id in str(raised.value)
         assert not raised.value.retryable
+
+
+# --- one of two
+
+
+def waits_for_lock(server: Postgres, url: str) -> bool:
+    """Whether somebody waits for somebody else in the database."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    found = server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'")
+    return any(line.strip().isdigit() and int(line) > 0 for line in found.splitlines())
+
+
+def test_no_child_is_made_of_a_version_that_is_being_deleted(
+    server: Postgres, url: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R16: the delete has looked for children and not ended yet, when somebody wants to make one."""
+    parent = catalog.finalize(create(catalog, "parent"), record("f"))
+    deleting, maker = Catalog.open(url, now), Catalog.open(url, now)
+    child = NewVersion(project="p", name="child", store_id=parent.store_id, parents=(parent.id,))
+    looked = Catalog._refuse_parent
+    pool = ThreadPoolExecutor(1)
+    running: list[Future[Version]] = []
+
+    def look_and_wait(self: Catalog, connection: sa.Connection, version: Version) -> None:
+        looked(self, connection, version)
+        running.append(pool.submit(maker.create, child, record("child")))
+        while not running[0].done() and not waits_for_lock(server, url):
+            pass
+
+    monkeypatch.setattr(Catalog, "_refuse_parent", look_and_wait)
+    deleting.delete(parent, record("d"), force=False)
+    with pytest.raises(StateError, match="deleted"):
+        running[0].result()
+    assert catalog.children(parent.id) == []
+    pool.shutdown()
+    deleting.close()
+    maker.close()
+
+
+def test_two_that_finalize_one_draft_have_one_winner(url: str, catalog: Catalog) -> None:
+    """R13."""
+    draft = create(catalog, "k")
+    barrier = threading.Barrier(8)
+    opened = [Catalog.open(url, now) for _ in range(8)]
+
+    def finalize(number: int) -> str:
+        barrier.wait(60)
+        try:
+            return opened[number].finalize(draft, record(f"f{number}")).id
+        except (ConflictError, StateError):
+            return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [each for each in pool.map(finalize, range(8)) if each]
+    assert won == [draft.id]
+    assert [event.kind for event in catalog.events()] == ["finalized"]
+    for each in opened:
+        each.close()
