@@ -12,11 +12,12 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from dataset_tasks import paths
-from dataset_tasks.errors import SourceError
+from dataset_tasks.errors import SourceError, StorageError
 from dataset_tasks.external import Found
 from dataset_tasks.external.places import Place
 from dataset_tasks.external.stream import Ahead, digest_of
@@ -90,13 +91,14 @@ def imported(
     comparer = Comparer(base, within)
     with context.progress.task(f"{version.dataset}: import") as task:
         work = _Import(context, version, base, memory, problems, task, request.max_workers or _WORKERS)
-        is_whole = False
         try:
             for batch in work.batches(place):
                 comparer.add(batch)
-            is_whole = not problems.lines
-        finally:
-            memory.save(whole=is_whole)
+        except BaseException:
+            with suppress(StorageError):  # the first error is the one to be told
+                memory.save(whole=False)
+            raise
+        memory.save(whole=not problems.lines)
     problems.raise_any()
     for line in problems.lines:
         context.progress.note(f"left out: {line}")
@@ -104,21 +106,28 @@ def imported(
 
 
 def listed(
-    context: Context, store_id: str, base: Manifest, request: AddFiles | SyncFolder, *, within: PathRange | None = None
+    context: Context,
+    store_id: str | None,
+    base: Manifest,
+    request: AddFiles | SyncFolder,
+    *,
+    within: PathRange | None = None,
 ) -> Edit:
     """As `imported`, but from the listing alone: what would have to be read counts as changed. Writes nothing.
+
+    What is remembered is looked up in a store; None looks nowhere.
 
     Raises:
         InvalidArgumentError, SourceError, SourceUnavailableError: As `imported`.
     """
     place = place_of(request)
-    memory = Remembered(context.session.objects, store_id, key_of(place.what))
+    memory = Remembered(context.session.objects, store_id, key_of(place.what)) if store_id else None
     problems = _Problems(skips=isinstance(request, AddFiles) and request.on_error == "skip")
     comparer = Comparer(base, within)
     for page in place.pages():
         rows = problems.well_named(page)
-        known = memory.known(rows) if rows else []
         if rows:
+            known = memory.known(rows) if memory else [b""] * len(rows)
             hashes = [known[at] or hashlib.sha256(each.pin.encode()).digest() for at, each in enumerate(rows)]
             comparer.add(_batch(rows, hashes))
     problems.raise_any()

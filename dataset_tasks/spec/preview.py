@@ -221,7 +221,7 @@ class _Simulation:
         within = None
         if is_url(request.path):
             below = PathRange.under(normalise(request.dataset_path)) if isinstance(request, SyncFolder) else None
-            store_id = self._last.store_id if self._last else self._session.store_id()
+            store_id = self._last.store_id if self._last else None
             self._apply(listed(self._context, store_id, self._content, request, within=below))
             return
         if isinstance(request, AddFiles):
