@@ -36,7 +36,7 @@ def run(context: Context, request: Repack) -> RepackResult:
     catalog = context.session.catalog
     roots = catalog.roots()
     chunks, needed = _needed(context, roots)
-    sparse = {key: ref for key, ref in chunks.items() if needed[key] <= request.live * ref.size}
+    sparse = {key: ref for key, ref in chunks.items() if request.live == 1 or needed[key] <= request.live * ref.size}
     copied = sum(needed[key] for key in sparse)
     labels: tuple[str, ...] = ()
     if not request.dry_run and sparse:

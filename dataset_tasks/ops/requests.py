@@ -542,7 +542,7 @@ class CollectResult(Result):
 class Repack(Request):
     """Copies what is still needed of stored archives that are mostly dead, so that `gc` can free them.
 
-    An archive is repacked when at most the share `live` (0 to 1) of its bytes is needed by any version.
+    An archive is repacked when at most the share `live` (0 to 1) of its bytes is needed by any version; with 1 all are.
     """
 
     verb: ClassVar[str] = "repack"
