@@ -62,7 +62,7 @@ def _kind(spec: dict[str, Any], definitions: dict[str, Any]) -> str:  # Any: JSO
     if isinstance(inner := spec.get("additionalProperties"), dict):
         return f"mapping to {_kind(inner, definitions)}" if inner else "mapping"
     if "pattern" in spec:
-        return "duration"
+        return "" if spec["pattern"].startswith(r"^\$") else "duration"  # numbers and flags may be placeholders
     return "" if spec.get("type") == "null" else _NAMES.get(spec.get("type", ""), "any value")
 
 

@@ -144,6 +144,8 @@ def _read(hint: Any, held: Any, where: str) -> Any:  # Any: type hints and parse
         return request_from_json(held)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(held, Mapping):
         return _build(hint, held, where)
+    if hint in (int, float, bool) and isinstance(held, str) and held.startswith("${") and held.endswith("}"):
+        return held  # a placeholder in the request of a plan; binding it gives the value
     if hint is float and isinstance(held, (int, float)) and not isinstance(held, bool):
         return float(held)
     if isinstance(hint, type) and type(held) is hint:

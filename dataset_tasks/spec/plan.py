@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -147,6 +147,11 @@ PLACEHOLDER: Final = re.compile(r"\$\{([^{}]*)\}")
 _REFERENCES: Final = frozenset({"ref", "refs", "parents"})
 #: Fields whose values are the user's own: a placeholder that is a whole value keeps its type there.
 _TYPED: Final = frozenset({"arguments", "metadata"})
+#: Fields of numbers and flags: a placeholder that is a whole value keeps its type there too, and must be of theirs.
+_NUMBERS: Final[Mapping[str, tuple[type, ...]]] = {
+    "min_files": (int,), "max_files": (int,), "min_bytes": (int,), "max_change": (int, float),
+    "chunk_size": (int, float), "max_workers": (int,), "recursive": (bool,),
+}  # fmt: skip
 #: Fields that hold the path of a source.
 _PATHS: Final = frozenset({"path", "local_base_folder"})
 
@@ -181,7 +186,7 @@ class _Binder:
         if isinstance(value, str):
             return self.reference(value) if field_name in _REFERENCES else self.text(value, field_name)
         if isinstance(value, tuple):
-            return tuple([self.value(item, field_name) for item in value])
+            return tuple([bound for item in value for bound in self.items(item, field_name)])
         if isinstance(value, list):
             return [self.value(item, field_name) for item in value]
         if isinstance(value, Mapping):
@@ -193,6 +198,24 @@ class _Binder:
                 if (bound := self.value(held := getattr(value, spec.name), spec.name)) is not held
             }
             return dataclasses.replace(value, **changed) if changed else value
+        return value
+
+    def items(self, item: Any, field_name: str) -> Sequence[Any]:  # Any: as value
+        """What an item of a list becomes: several, where it is a placeholder of a list."""
+        whole = PLACEHOLDER.fullmatch(item) if isinstance(item, str) else None
+        if whole and whole[1].startswith("params."):
+            given = lookup(whole[1], self.scope)
+            if isinstance(given, Sequence) and not isinstance(given, str):
+                return [self.reference(str(one)) if field_name in _REFERENCES else one for one in given]
+        return [self.value(item, field_name)]
+
+    def number(self, text: str, field_name: str) -> JsonValue:
+        found = PLACEHOLDER.fullmatch(text)
+        value = lookup(found[1], self.scope) if found else text
+        kinds = _NUMBERS[field_name]
+        if not isinstance(value, kinds) or isinstance(value, bool) is not (bool in kinds):
+            kind = "true or false" if bool in kinds else "a whole number" if kinds == (int,) else "a number"
+            raise InvalidArgumentError(f"{field_name}: expected {kind}, found {value!r} for {text}")
         return value
 
     def reference(self, text: str) -> str:
@@ -210,6 +233,8 @@ class _Binder:
     def text(self, text: str, field_name: str) -> JsonValue:
         if "${" not in text:
             return text
+        if field_name in _NUMBERS:
+            return self.number(text, field_name)
         whole = PLACEHOLDER.fullmatch(text)
         if whole and field_name in _TYPED and not is_late(whole[1]):
             return lookup(whole[1], self.scope)

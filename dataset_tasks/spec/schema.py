@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+\Z")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -34,6 +44,25 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+_WHOLE: Final = re.compile(r"\$\{[^{}]*\}\Z")
+_WHOLE_SCHEMA: Final = {"type": "string", "pattern": r"^\$\{[^{}]*\}$"}
+
+
+def _or_placeholder(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """A placeholder that is the whole value stands for one of the right type, which the run looks at."""
+    return value if isinstance(value, str) and _WHOLE.match(value) else read(value)
+
+
+def _typed(kind: str, **limits: object) -> tuple[WrapValidator, WithJsonSchema]:
+    return WrapValidator(_or_placeholder), WithJsonSchema({"anyOf": [{"type": kind, **limits}, _WHOLE_SCHEMA]})
+
+
+#: Numbers and flags that may also be a placeholder; a number is at least 0, a positive one at least 1.
+Number: TypeAlias = Annotated[int, Field(ge=0), *_typed("integer", minimum=0)]
+Positive: TypeAlias = Annotated[int, Field(ge=1), *_typed("integer", minimum=1)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1), *_typed("number", minimum=0, maximum=1)]
+Size: TypeAlias = Annotated[float, Field(gt=0), *_typed("number", exclusiveMinimum=0)]
+Flag: TypeAlias = Annotated[bool, *_typed("boolean")]
 Duration: TypeAlias = Annotated[
     float, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?[smhdw])+$"})
 ]
@@ -101,7 +130,7 @@ class Add(Part):
     exclude: OneOrMany | None = Field(default=None, description="Not the files that match one of these.")
     local_base_folder: str | None = Field(default=None, description="Paths in the version are relative to this folder.")
     dataset_path: str | None = Field(default=None, description="Folder in the version that takes the files.")
-    recursive: bool = Field(default=True, description="Whether folders inside are taken too.")
+    recursive: Flag = Field(default=True, description="Whether folders inside are taken too.")
     on_error: Literal["raise", "skip"] = Field(
         default="raise", description="What to do about a file that can't be read."
     )
@@ -116,7 +145,7 @@ class External(Part):
     )
     wildcard: OneOrMany | None = Field(default=None, description="Only files that match one of these patterns.")
     dataset_path: str | None = Field(default=None, description="Folder in the version that takes the links.")
-    recursive: bool = Field(default=True, description="Whether folders inside are taken too.")
+    recursive: Flag = Field(default=True, description="Whether folders inside are taken too.")
     connection: str | None = Field(default=None, description="Connection through which the URL is read.")
 
 
@@ -161,8 +190,8 @@ class Upload(Part):
     """How bytes are stored."""
 
     compression: Literal["deflate", "store"] = Field(default="deflate", description="How chunks hold their files.")
-    chunk_size: float | None = Field(default=None, gt=0, description="Size of a chunk in MiB; 128.")
-    max_workers: int | None = Field(default=None, ge=1, description="Threads that pack and send; the number of cores.")
+    chunk_size: Size | None = Field(default=None, description="Size of a chunk in MiB; 128.")
+    max_workers: Positive | None = Field(default=None, description="Threads that pack and send; the number of cores.")
 
 
 class Table(Part):
@@ -175,11 +204,11 @@ class Table(Part):
 class Check(Part):
     """Gates on the content before the version is final."""
 
-    min_files: int | None = Field(default=None, ge=0, description="At least so many files.")
-    max_files: int | None = Field(default=None, ge=0, description="At most so many files.")
-    min_bytes: int | None = Field(default=None, ge=0, description="At least so many bytes.")
-    max_change: float | None = Field(
-        default=None, ge=0, le=1, description="Share of files that may differ from the version before."
+    min_files: Number | None = Field(default=None, description="At least so many files.")
+    max_files: Number | None = Field(default=None, description="At most so many files.")
+    min_bytes: Number | None = Field(default=None, description="At least so many bytes.")
+    max_change: Share | None = Field(
+        default=None, description="Share of files that may differ from the version before."
     )
     tables: list[Table] = Field(default_factory=list, description="Tables and their schemas.")
     call: str | None = Field(default=None, description="`module:function` that raises when the content is not good.")

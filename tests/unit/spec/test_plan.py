@@ -7,6 +7,9 @@ import pytest
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Input
 from dataset_tasks.ops.requests import AddFiles, Build, Create, Finalize, Publish, Squash, Stage, Transform
+from dataset_tasks.ops.wire import request_from_json, to_json
+from dataset_tasks.spec.compiler import compile_spec
+from dataset_tasks.spec.params import check_params
 from dataset_tasks.spec.plan import Scope, bind, lookup, placeholders_of
 
 SCOPE = Scope(
@@ -130,3 +133,51 @@ def test_all_placeholders_of_a_request_are_found_but_those_of_the_running_transf
     )
 
     assert placeholders_of(build) == {"run.date:%Y", "params.x", "run.id"}
+
+
+TYPED = """\
+version: 1
+name: n
+project: p
+params:
+  least: {type: int, default: 2}
+  share: {type: float, default: 0.5}
+  deep: {type: bool, default: false}
+  globs: {type: list, default: ["*.csv", "*.txt"]}
+  above: {type: list, default: [x/y, "x/z@prod"]}
+  word: {default: two}
+datasets:
+  d:
+    parents: ["${params.above}"]
+    granularity: operation
+    add: [{path: /data, recursive: "${params.deep}", wildcard: "${params.globs}", exclude: ["a", "${params.globs}"]}]
+    check: {min_files: "${params.least}", max_change: "${params.share}"}
+    upload: {max_workers: "${params.least}", chunk_size: "${params.share}"}
+    remove: ["${params.word}"]
+"""
+
+
+def test_a_placeholder_that_is_a_whole_value_has_its_type_in_every_field(tmp_path):
+    (tmp_path / "s.yaml").write_text(TYPED)
+    plan = compile_spec(tmp_path / "s.yaml", environ={}, check_sources=False)
+    scope = Scope(params=check_params(plan), results={"d.create": "1" * 32})
+    bound = {step.id: bind(step.request, scope) for step in plan.steps}
+
+    assert bound["d.create"].parents == ("x/y", "x/z@prod")
+    assert bound["d.add.0"].recursive is False
+    assert bound["d.add.0"].wildcard == ("*.csv", "*.txt")
+    assert bound["d.add.0"].exclude == ("a", "*.csv", "*.txt")
+    assert (bound["d.check"].min_files, bound["d.check"].max_change) == (2, 0.5)
+    assert (bound["d.upload"].max_workers, bound["d.upload"].chunk_size) == (2, 0.5)
+    assert bound["d.remove"].patterns == ("two",)
+    for step in plan.steps:
+        assert request_from_json(to_json(step.request)) == step.request
+
+
+def test_a_value_of_another_type_is_refused_before_anything_is_made(tmp_path):
+    (tmp_path / "s.yaml").write_text(TYPED.replace('min_files: "${params.least}"', 'min_files: "${params.word}"'))
+    plan = compile_spec(tmp_path / "s.yaml", environ={}, check_sources=False)
+    scope = Scope(params=check_params(plan), results={"d.create": "1" * 32})
+
+    with pytest.raises(InvalidArgumentError, match="min_files: expected a whole number, found 'two'"):
+        bind(plan.step("d.check").request, scope)
