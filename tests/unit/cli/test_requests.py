@@ -137,7 +137,13 @@ CALLS: list[tuple[list[str], r.Request]] = [
 ]  # fmt: skip
 
 #: What the command line leaves to specs: they know what shapes a version, and quarantine and stores follow from that.
-LEFT_TO_SPECS = {"create": {"store", "recipe"}, "squash": {"skip_unchanged"}}
+LEFT_TO_SPECS = {
+    "create": {"store", "recipe", "hold", "keep"},
+    "squash": {"skip_unchanged", "hold", "keep"},
+    "approve": {"ref", "by", "timeout", "otherwise", "alias"},  # a spec asks; the command answers: see test_answers
+}
+#: Commands that are about no draft, with tests of their own; not all of their fields have an option.
+ELSEWHERE = {"gc", "undelete", "repack", "repair", "copy"}
 
 
 class FakeSession:
@@ -195,6 +201,7 @@ def test_every_field_of_every_request_can_be_given(session: FakeSession) -> None
     missing = {
         verb: {field.name for field in fields(request)} - given[verb] - LEFT_TO_SPECS.get(verb, set())
         for verb, (request, _) in r.OPERATIONS.items()
+        if verb not in ELSEWHERE
     }
     assert {verb: names for verb, names in missing.items() if names} == {}
 
