@@ -7,138 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from dataset_tasks.session import Session, open_session
-from example_flows.demo.prefect import environment, query
-from example_flows.demo.services import START_TIMEOUT, client, free_port, get, json_object, service, wait_for
-from tests.e2e.prefect.conftest import ENDED, read_back, versions
-
-FLOWS = """
-import os
-import time
-from pathlib import Path
-
-from prefect import flow
-
-from prefect_blocks import dataset_task, flow_from_spec
-
-HERE = Path(__file__).parent
-lab = flow_from_spec(HERE / "spec.yaml")
-
-
-@dataset_task("own/slow")
-def slow(inputs, output):
-    (output / "half").write_text(str(os.getpid()))
-    (HERE / "begun").touch()
-    while (HERE / "wait").exists():
-        time.sleep(0.05)
-    (output / "whole").touch()
-    return {"done": True}
-
-
-@flow
-def own():
-    return slow()
-
-
-if __name__ == "__main__":
-    import sys
-    from prefect import serve
-
-    if sys.argv[1:] == ["serve"]:
-        serve(lab.to_deployment("lab"), own.to_deployment("own"), limit=1)
-    else:
-        own()
-"""
-SPEC = """
-version: 1
-name: lab
-project: lab
-params: {text: {type: str, default: hello}}
-datasets:
-  raw: {add: [{path: data}]}
-  shout:
-    inputs: [raw]
-    transform: {call: "shouting:shout", with: {text: "${params.text}"}}
-    publish: {alias: prod}
-"""
-SHOUTING = """
-def shout(inputs, output, text):
-    for file in inputs["raw"].iterdir():
-        (output / file.name).write_text(text + file.read_text())
-"""
-
-
-@dataclass
-class Server:
-    api: httpx.Client
-    env: dict[str, str]
-    logs: Path
-
-    def flow_run(self, run_id: str) -> dict[str, Any]:
-        return json_object(self.api.get(f"flow_runs/{run_id}"))
-
-    def trigger(self, deployment: str, **parameters: Any) -> str:
-        found = wait_for(
-            f"deployment {deployment}",
-            lambda: get(self.api, f"deployments/name/{deployment}"),
-            timeout=START_TIMEOUT,
-            log=self.logs / "serve.log",
-        )
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return str(json_object(self.api.post(f"deployments/{found['id']}/create_flow_run", json=body))["id"])
-
-    def ended(self, run_id: str) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
-            run = self.flow_run(run_id)
-            return run if run["state_type"] in ENDED else None
-
-        return wait_for("the end of the run", look, timeout=START_TIMEOUT, log=self.logs / "serve.log")
-
-    def task_runs(self, run_id: str, count: int) -> dict[str, str]:
-        """State by name of the task runs that have ended, once there are so many."""
-
-        def look() -> dict[str, str] | None:
-            runs = query(self.api, "task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
-            ended = {one["name"]: one["state_name"] for one in runs if one["state_type"] in ENDED}
-            return ended if len(ended) >= count else None
-
-        return wait_for(f"{count} ended task runs", look, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("server")
-    port = free_port()
-    env = environment(home, port) | {"PREFECT_RUNNER_POLL_FREQUENCY": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with service("server", command, env=env, logs=home), client(f"http://127.0.0.1:{port}/api/") as api:
-        wait_for("Prefect server", lambda: get(api, "health"), timeout=START_TIMEOUT, log=home / "server.log")
-        yield Server(api, env, home)
-
-
-@pytest.fixture
-def place(tmp_path: Path, server: Server) -> Path:
-    """A folder with flows, and a home for their versions."""
-    (tmp_path / "flows.py").write_text(FLOWS)
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    (tmp_path / "shouting.py").write_text(SHOUTING)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.txt").write_text(" world")
-    server.env["DATASET_TASKS_HOME"] = str(tmp_path / "home")
-    return tmp_path
-
-
-@pytest.fixture
-def session(place: Path) -> Iterator[Session]:
-    with open_session(home=place / "home") as opened:
-        yield opened
+from dataset_tasks.session import Session
+from example_flows.demo.prefect import query
+from example_flows.demo.services import START_TIMEOUT, get, json_object, service, wait_for
+from tests.e2e.prefect.conftest import Server, read_back, versions
 
 
 @pytest.fixture
@@ -172,16 +49,20 @@ def begun(place: Path) -> bool | None:
     return (place / "begun").exists() or None
 
 
+def started(place: Path, server: Server, flow: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(place / "flows.py"), flow], env=server.env, start_new_session=True)
+
+
 def test_a_killed_run_shows_no_version_and_the_next_run_makes_it(server: Server, place: Path, session: Session) -> None:
     (place / "wait").touch()
-    process = subprocess.Popen([sys.executable, str(place / "flows.py")], env=server.env, start_new_session=True)
+    process = started(place, server, "own")
     wait_for("the function to begin", lambda: begun(place), timeout=START_TIMEOUT)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert versions(session) == ["slow@1.0.0 in_progress"], "a draft, which no reference finds"
 
     (place / "wait").unlink()
-    subprocess.run([sys.executable, str(place / "flows.py")], env=server.env, check=True)
+    assert started(place, server, "own").wait() == 0
     finished = [one for one in session.catalog.versions() if one.state.is_final]
     assert len(finished) == 1
     assert session.catalog.resolve("own/slow@latest").id == finished[0].id
@@ -195,7 +76,7 @@ def test_a_run_killed_and_retried_under_its_id_goes_on_with_its_draft(
     run = served.trigger("own/own")
     wait_for("the function to begin", lambda: begun(place), timeout=START_TIMEOUT, log=served.logs / "serve.log")
     (draft,) = session.catalog.versions()
-    output = next((place / "home").rglob("half"))
+    output = next(Path(session.settings.home).rglob("half"))
     os.kill(int(output.read_text()), signal.SIGKILL)
     assert served.ended(run)["state_type"] == "CRASHED"
 
@@ -221,3 +102,23 @@ def test_the_flow_shows_the_types_of_its_parameters(served: Server, place: Path)
     assert deployment is not None
     assert deployment["parameter_openapi_schema"]["properties"]["text"]["type"] == "string"
     assert deployment["entrypoint"].endswith("flows.py:lab")
+
+
+def test_a_block_that_is_told_to_end_drops_its_draft_and_after_a_kill_the_next_run_does(
+    server: Server, place: Path, session: Session
+) -> None:
+    (place / "wait").touch()
+    for sign, left in ((signal.SIGTERM, []), (signal.SIGKILL, ["written@1.0.0 in_progress"])):
+        process = started(place, server, "writes")
+        wait_for("the block to begin", lambda: begun(place), timeout=START_TIMEOUT)
+        os.kill(process.pid, sign)
+        assert process.wait() != 0
+        assert [one for one in versions(session) if "aborted" not in one] == left
+        (place / "begun").unlink()
+    (dead,) = [one for one in session.catalog.versions() if one.state == "in_progress"]
+
+    (place / "wait").unlink()
+    assert started(place, server, "writes").wait() == 0
+    assert session.catalog.version(dead.id).state == "aborted"
+    assert [one for one in versions(session) if "aborted" not in one] == ["written@1.0.0 published"]
+    assert read_back(session, "own/written@published").keys() == {"half", "whole"}
