@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -298,3 +301,164 @@ def test_the_command_line_tells_no_secret(
     assert CANARY not in caplog.text
     assert canaries_in(home, but=("config.toml",)) == []
     assert canaries_in(tmp_path, but=("bad.yaml",)) == []
+
+
+# --- in the orchestrators ----------------------------------------------------------------------------------------------
+
+#: What does not answer is given up soon, also in the processes of the orchestrators.
+IMPATIENT = """\
+from dataset_tasks.store import object as object_store, s3, transfer
+s3.Patience = object_store.Patience = lambda: transfer.Patience(seconds=0.2, first=0.01, most=0.05)
+"""
+DAG = (
+    IMPATIENT
+    + """\
+from airflow.sdk import DAG
+from airflow_provider.operators import (
+    DatasetAddOperator, DatasetCreateOperator, DatasetExternalOperator, DatasetFinalizeOperator, DatasetPublishOperator,
+    DatasetSyncOperator, DatasetUploadOperator, DatasetVerifyOperator,
+)
+
+with DAG("good"):
+    create = DatasetCreateOperator(task_id="create", project="noaa", name="hourly")
+    ref = create.output["version_id"]
+    tasks = [
+        DatasetSyncOperator(task_id="sync", ref=ref, path="s3://lake/in", connection="lake"),
+        DatasetExternalOperator(task_id="link", ref=ref, urls="s3://lake/in", dataset_path="links", connection="lake"),
+        DatasetUploadOperator(task_id="upload", ref=ref, store="s3://lake/airflow?connection=lake"),
+        DatasetFinalizeOperator(task_id="finalize", ref=ref),
+        DatasetVerifyOperator(task_id="verify", ref=ref),
+        DatasetPublishOperator(task_id="publish", ref=ref),
+    ]
+    last = create
+    for task in tasks:
+        last >> task
+        last = task
+
+with DAG("broken_catalog"):
+    DatasetCreateOperator(task_id="create", project="noaa", name="x", conn_id="broken")
+
+for name, path in {paths}.items():
+    with DAG(name):
+        made = DatasetCreateOperator(task_id="create", project="noaa", name=name)
+        DatasetAddOperator(task_id="add", ref=made.output["version_id"], **path)
+"""
+)
+PATHS = {
+    "closed": {"path": "s3://lake/in", "connection": "closed"},
+    "no_key": {"path": "azure://lake/in", "connection": "azure_key"},
+    "misspelt": {"path": "s3://lake/in", "connection": "misspelt"},
+}
+
+
+def environment(bucket: Bucket, home: Path, more: dict[str, str]) -> dict[str, str]:
+    return {
+        **os.environ,
+        **more,
+        "DATASET_TASKS_HOME": str(home),
+        "DATASET_TASKS_CATALOG": "embedded",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "CANARY": CANARY,
+    }
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(find_spec("airflow") is None, reason="pip install dataset-tasks[airflow]")
+def test_airflow_keeps_no_secret(bucket: Bucket, home: Path, tmp_path: Path) -> None:
+    dags, airflow = tmp_path / "dags", tmp_path / "airflow"
+    dags.mkdir()
+    (dags / "noaa.py").write_text(DAG.replace("{paths}", repr(PATHS)))
+    broken = {
+        "conn_type": "dataset_tasks",
+        "login": "me",
+        "password": CANARY,
+        "extra": {
+            "catalog_url": "mysql://127.0.0.1:1/db"
+        },  # refused at once; the command line asks one that does not answer
+    }
+    more = {
+        "AIRFLOW_HOME": str(airflow),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+        "AIRFLOW_CONN_BROKEN": json.dumps(broken),
+    }
+    script = Path(__file__).parents[1] / "e2e" / "run_dag_test.py"
+    command = [sys.executable, str(script), str(dags), "good", "broken_catalog", *PATHS]
+    done = subprocess.run(command, env=environment(bucket, home, more), capture_output=True, text=True, check=False)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith('[{"dag"')] or [done.stderr[-3000:]]
+    states = {one["dag"]: one["state"] for one in json.loads(line)}
+    assert states == {"good": "success", "broken_catalog": "failed"} | dict.fromkeys(PATHS, "failed"), done.stderr[
+        -3000:
+    ]
+    # At this level Airflow itself tells what it is asked to mask, and that is the only place.
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "MaskSecret(" not in line]
+    assert [line for line in said if CANARY in line] == []
+    assert canaries_in(airflow) == []  # XCom, rendered fields, serialized DAGs, logs
+    assert canaries_in(home, but=("config.toml",)) == []
+
+
+FLOW = (
+    IMPATIENT
+    + """\
+import json, os, sys
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect_blocks import DatasetCatalog, S3Credentials, S3Store, add_external_files, add_files, create_dataset
+from prefect_blocks import finalize_dataset, upload_dataset
+
+endpoint, canary = sys.argv[1], os.environ["CANARY"]
+key = S3Credentials(access_key=canary + "id", secret_key=canary, session_token=canary)
+S3Store(bucket="lake", credentials=key, endpoint_url=endpoint).save("block")
+S3Store(bucket="lake", credentials=key, endpoint_url="http://127.0.0.1:1").save("shut")
+DatasetCatalog(embedded=True).save("here")
+DatasetCatalog(catalog_url=f"mysql://me:{canary}@127.0.0.1:1/db").save("broken")
+
+@flow
+def good():
+    catalog = DatasetCatalog.load("here")
+    draft = create_dataset("hourly", "noaa", catalog=catalog)
+    add_files(draft, "s3://lake/in", connection="block", catalog=catalog)
+    add_external_files(draft, "s3://lake/in", dataset_path="links", connection="block", catalog=catalog)
+    upload_dataset(draft, store="s3://lake/prefect?connection=block", catalog=catalog)
+    finalize_dataset(draft, catalog=catalog)
+
+@flow
+def closed():
+    catalog = DatasetCatalog.load("here")
+    add_files(create_dataset("x", "noaa", catalog=catalog), "s3://lake/in", connection="shut", catalog=catalog)
+
+@flow
+def broken_catalog():
+    create_dataset("x", "noaa", catalog=DatasetCatalog.load("broken"))
+
+states = {made.fn.__name__: made(return_state=True).type.value for made in (good, closed, broken_catalog)}
+with get_client(sync_client=True) as client:
+    kept = [client.request("POST", f"/{what}/filter", json={}).text for what in ("artifacts", "flow_runs", "task_runs", "logs")]
+print(json.dumps([states, "".join(kept)]))
+"""
+)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(find_spec("prefect") is None, reason="pip install dataset-tasks[prefect]")
+def test_prefect_keeps_no_secret(bucket: Bucket, home: Path, tmp_path: Path) -> None:
+    script, prefect = tmp_path / "flows.py", tmp_path / "prefect"
+    script.write_text(FLOW)
+    more = {
+        "PREFECT_HOME": str(prefect),
+        "PREFECT_LOCAL_STORAGE_PATH": str(prefect / "storage"),
+        "PREFECT_MEMO_STORE_PATH": str(prefect / "memo_store.toml"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
+        "PREFECT_API_URL": "",
+    }
+    command = [sys.executable, str(script), bucket.endpoint]
+    done = subprocess.run(command, env=environment(bucket, home, more), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    states, kept = json.loads(done.stdout.splitlines()[-1])
+    assert states == {"good": "COMPLETED", "closed": "FAILED", "broken_catalog": "FAILED"}, done.stderr[-5000:]
+    assert CANARY not in kept
+    assert CANARY not in done.stdout + done.stderr
+    assert canaries_in(prefect) == []  # blocks are encrypted there
+    assert canaries_in(home, but=("config.toml",)) == []
