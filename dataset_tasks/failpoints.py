@@ -53,6 +53,7 @@ NAMES: Final = frozenset({
     "move.after_object", "move.before_repoint", "move.after_repoint",
     "objects.before_rows", "objects.after_rows", "objects.after_bytes", "objects.after_written",
     "objects.before_discard", "objects.after_discard",
+    "onepass.after_member", "onepass.after_chunk_bytes", "onepass.after_chunk",
     "publish.before_commit", "publish.after_commit",
     "rebuild.after_batch", "rebuild.after_objects",
     "relocate.after_chunk_bytes", "relocate.after_chunk", "relocate.before_version", "relocate.after_version",
