@@ -149,6 +149,7 @@ def test_ids_follow_from_the_operation_key(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("text", ["nul\0byte", "lone\ud800"])
 def test_text_that_no_database_can_hold_is_refused(catalog: Catalog, text: str) -> None:
+    """R34."""
     with pytest.raises(InvalidArgumentError):
         draft(catalog, name=text)
     with pytest.raises(InvalidArgumentError):
@@ -475,3 +476,118 @@ def test_latest_never_moves_back_when_an_earlier_window_is_run_later(catalog: Ca
     assert catalog.resolve("p/n@latest").id == by_hand.id != again.id
     tomorrow = final(catalog, window=noon + timedelta(days=1))
     assert catalog.resolve("p/n@latest").id == tomorrow.id
+
+
+# --- clocks, retries, sizes
+
+
+def test_clocks_that_disagree_by_hours_change_no_order(url: str) -> None:
+    """R20: versions and events are ordered by sequence, whatever the hosts that made them take for the time."""
+
+    def skewed(hours: int) -> Callable[[], datetime]:
+        return lambda: datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(hours=hours)
+
+    hosts = [Catalog.open(url, skewed(hours)) for hours in (1, -1, 0)]
+    made = []
+    for i in range(6):
+        catalog = hosts[i % 3]
+        made.append(catalog.publish(final(catalog), "prod", record(f"publish/{i}")))
+    for catalog in hosts:
+        assert [v.id for v in catalog.versions()] == [v.id for v in made]
+        assert catalog.resolve("p/n@latest").id == catalog.resolve("p/n@prod").id == made[-1].id
+        assert [e.version_id for e in catalog.events() if e.kind == "published"] == [v.id for v in made]
+        assert [e.sequence for e in catalog.events()] == sorted(e.sequence for e in catalog.events())
+        catalog.close()
+
+
+def test_runs_that_are_repeated_by_an_orchestrator_that_forgot_them_make_nothing_new(url: str, home: Path) -> None:
+    """R25: its database was put back to an earlier state, the catalog is newer; the keys are those of before."""
+    from dataset_tasks.ops.requests import Create, Finalize, Publish
+    from dataset_tasks.session import open_session
+
+    with open_session(catalog_url=url) as session:
+
+        def runs() -> list[str]:
+            made = []
+            for run in ("2026-01-01", "2026-01-02"):
+                draft = session.run(Create(project="p", name="n"), key=f"{run}/create").version_id
+                session.run(Finalize(ref=draft), key=f"{run}/finalize")
+                made.append(session.run(Publish(ref=draft, alias="prod"), key=f"{run}/publish").version_id)
+            return made
+
+        first, events = runs(), None
+        events = session.catalog.events()
+        assert runs() == first
+        assert [v.id for v in session.catalog.versions()] == first
+        assert session.catalog.events() == events
+        assert session.catalog.aliases("p", "n") == {"prod": first[-1]}
+
+
+def test_a_version_of_many_files_takes_no_more_rows_than_one_of_few(catalog: Catalog) -> None:
+    """R35: entries are in manifests, events come by page."""
+
+    def rows() -> int:
+        with catalog.db.reading() as connection:
+            return sum(
+                connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in t.metadata_obj.sorted_tables
+            )
+
+    draft(catalog, "warm")
+    grown = []
+    for files in (10, 1_000_000):
+        before = rows()
+        made = catalog.commit_content(draft(catalog, f"f{files}"), content(files), record(f"commit/{files}"))
+        catalog.finalize(made, record(f"finalize/{files}/x"))
+        grown.append(rows() - before)
+    assert grown[0] == grown[1]
+    cursor, seen = 0, []
+    while page := catalog.events(after=cursor, limit=1):
+        seen += [event.sequence for event in page]
+        cursor = page[-1].sequence
+    assert seen == [event.sequence for event in catalog.events()]
+
+
+# --- damaged and locked files
+
+
+def test_a_file_that_was_cut_short_is_an_error_and_stays(tmp_path: Path) -> None:
+    """R28."""
+    place = tmp_path / "catalog.db"
+    Catalog.open(f"sqlite:///{place}", Clock()).close()
+    held = place.read_bytes()[: 4096 * 3 + 100]
+    place.write_bytes(held)
+    with pytest.raises(CatalogError, match=r"malformed|not a database|disk image") as raised:
+        final(Catalog.open(f"sqlite:///{place}", Clock()))
+    assert "catalog check" in raised.value.hint
+    assert place.stat().st_size == len(held)
+
+
+def test_a_process_that_holds_the_file_is_named(tmp_path: Path, no_waiting: object) -> None:
+    """R26, R27."""
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    catalog = Catalog.open(url, Clock())
+    code = (
+        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, f"{tmp_path}/catalog.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    os.kill(holder.pid, signal.SIGSTOP)
+    impatient = "PRAGMA busy_timeout = 20"
+    sa.event.listen(catalog.db._engine, "engine_connect", lambda connection: connection.exec_driver_sql(impatient))
+    with pytest.raises(CatalogUnavailableError, match=f"process {holder.pid} holds it") as raised:
+        catalog.store_id("/store")
+    assert "end it" in raised.value.hint
+    holder.kill()
+    holder.communicate()
+    assert catalog.store_id("/store")
+    catalog.close()
