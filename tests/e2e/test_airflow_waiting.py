@@ -139,7 +139,7 @@ def test_a_no_on_the_command_line_ends_the_wait_and_blocks_what_is_below(
     assert airflow.rest.get(DETAIL.format("refused")).json()["response_received"]
     now = session.catalog.version(offer.id)
     assert (now.state, now.quarantined) == (State.COMPLETED, "rejected by bob: too late")
-    assert session.catalog.resolve("crm-asks/offer@published").id != offer.id
+    assert "letters" not in versions(session, "crm-asks") or len(versions(session, "crm-asks")["letters"]) == 1
 
 
 def test_the_pages_answer_too_and_only_for_who_may(airflow: Any, session: Session, folder: Path) -> None:

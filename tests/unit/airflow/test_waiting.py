@@ -297,6 +297,31 @@ def test_what_was_published_while_no_triggerer_ran_is_told_when_one_does(shop: S
     assert third.told == [[]]
 
 
+def test_an_event_that_was_told_before_is_not_told_again(shop: Shop) -> None:
+    version = shop.published()
+    last = shop.catalog.last_sequence()
+
+    async def heard(seen: int) -> list[Any]:
+        trigger = watch("crm/orders")
+        trigger.asset_state_store = StateStore()  # type: ignore[assignment]
+        await trigger.asset_state_store.aset("dataset_tasks_sequence", seen)  # type: ignore[union-attr]
+
+        async def stream() -> AsyncIterator[Any]:
+            for _ in range(2):  # at least once: a stream may begin before where the last one ended
+                yield {
+                    "sequence": last,
+                    "event": "published",
+                    "project": "crm",
+                    "name": "orders",
+                    "version_id": version.id,
+                }
+
+        return [event.payload["version_id"] async for event in trigger.filter_shared_stream(stream())]
+
+    assert asyncio.run(heard(last)) == []
+    assert asyncio.run(heard(last - 1)) == [version.id]
+
+
 def test_a_triggerer_that_shares_nothing_gives_each_its_own_look(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = Counted(monkeypatch, Queries, "last_sequence")
 
