@@ -55,8 +55,6 @@ class StoreUrl:
                 f"{path!r} can't be the prefix of a store",
                 hint=f"Give at most {_MOST_PREFIX_BYTES} bytes, without `.`, `..` and `//`.",
             )
-        if "endpoint" in options:
-            refuse_credentials(options["endpoint"])
         if options.get("style", "path") not in ("path", "virtual"):
             raise InvalidArgumentError("option style is neither `path` nor `virtual`", hint="Leave it out, or mend it.")
         return cls(scheme, parts.netloc, f"{path}/" if path else "", options)

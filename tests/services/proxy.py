@@ -40,7 +40,7 @@ class Fault:
 
     Actions: `500`, `503`, `403`, `404` answer so without asking the service; `reset` cuts the line before; `hang` never
     answers; `lostack` lets the service do it, and cuts the line in place of its answer; `truncate` ends the answer in its
-    middle; `flip` turns a bit of the answer, `flip_nosum` also takes away its checksums; `flip_up` turns a bit of what is
+    middle; `short` too, with headers that say so; `flip` turns a bit of the answer, `flip_nosum` also takes away its checksums; `flip_up` turns a bit of what is
     sent; `200error` lets the service do it, and answers with status 200 and an error inside; `ok` does nothing.
     """
 
@@ -134,6 +134,9 @@ class Proxy:
                     return
                 if action == "200error":
                     answer = Message("HTTP/1.1 200 OK", {}, _body("InternalError"))
+                    answer.headers["content-length"] = str(len(answer.body))
+                if action == "short":
+                    answer.body = answer.body[: len(answer.body) // 2]
                     answer.headers["content-length"] = str(len(answer.body))
                 if action in ("flip", "flip_nosum"):
                     answer.body = _flipped(answer.body)
