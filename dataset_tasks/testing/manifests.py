@@ -61,7 +61,7 @@ class Shelf:
 
     def land(self, built: Built) -> Manifest:
         """Stores the packs and opens the manifest."""
-        self.objects.update(built.packs)
+        self.objects.update((key, bytes(data)) for key, data in built.packs)
         return Manifest(built.index, self.read)
 
 
