@@ -620,6 +620,7 @@ AnyRequest: TypeAlias = (
     | Delete
 )
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Request):
     """Copies a final version with its lineage into another catalog, or moves it to another store of its own.
