@@ -231,6 +231,7 @@ def commit(
     store_id: str | None = None,
     fingerprint: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
+    base: Manifest | None = None,
 ) -> Version:
     """Stores what `change` makes of the head and moves the draft to it; made again when another writer was faster.
 
@@ -243,7 +244,7 @@ def commit(
     head = version
     with Turns(context, version) as turns:
         while True:
-            manifest = session.manifest(head)
+            manifest = base if base is not None and head.index == version.index else session.manifest(head)
             made = change(head, manifest)
             failpoint("content.before_objects")
             refs = _store(context, head, made, store_id or head.store_id)

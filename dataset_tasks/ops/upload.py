@@ -71,6 +71,7 @@ def run(context: Context, request: Upload) -> UploadResult:
 class _Tally:
     """What the chunks of an upload hold, and what could not be packed."""
 
+    manifest: Manifest | None = None
     placed: Placed = field(default_factory=Placed)
     objects: dict[str, ObjectRef] = field(default_factory=dict)
     reused: dict[str, ObjectRef] = field(default_factory=dict)
@@ -116,9 +117,9 @@ class _Upload:
         return result
 
     def _stored(self) -> _Tally:
-        """Packs everything; the manifest that it reads is let go of before the commit reads it in its turn."""
+        """Packs everything; the commit goes on with the manifest that was read here."""
         tally = _Tally()
-        manifest = self._context.session.manifest(self._version)
+        manifest = tally.manifest = self._context.session.manifest(self._version)
         self._resume(manifest, tally)
         size = self._pending_bytes(manifest)
         workers = self._request.max_workers or self._suitable_workers(size)
@@ -237,6 +238,7 @@ class _Upload:
             change,
             lambda moved: replace(result, version=moved.version),
             store_id=self._store_id,
+            base=tally.manifest,
         )
         failpoint("upload.after_commit")
         if not now.pending:
