@@ -246,6 +246,19 @@ def test_success_with_an_error_inside_is_no_success(
         assert list(store.leftovers()) == []
 
 
+def test_an_upload_that_is_gone_at_the_second_try_landed_if_its_object_stands(line: Proxy, store: S3Store) -> None:
+    """R42: AWS answers so; the mark of the attempt on the object tells, not that there is one."""
+    line.add("lostack", "POST", "uploadId=")
+    line.add("404", "POST", "uploadId=")
+    write(store)
+    assert store.get(KEY) == LARGE
+    line.faults.clear()
+    line.add("500", "POST", "uploadId=")
+    line.add("404", "POST", "uploadId=")
+    with pytest.raises(ObjectMissingError):  # the object that stands is the one of before
+        write(store)
+
+
 def test_an_upload_that_is_shorter_than_sent_is_not_taken(
     line: Proxy, store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
