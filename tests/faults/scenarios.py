@@ -16,6 +16,7 @@ from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.model import Input, State, Version
 from dataset_tasks.ops.requests import (
     AddFiles,
+    Approve,
     Build,
     Collect,
     Create,
@@ -231,6 +232,7 @@ datasets:
   made:
     inputs: {raw: raw}
     transform: {run: [/bin/sh, -c, "cat ${inputs.raw}/a/*.bin | wc -c > ${output}/size.txt"]}
+    verify: true
     publish: {alias: good}
 """
 
@@ -249,6 +251,17 @@ def spec(session: Session, home: Path) -> dict[str, Any]:
     if failed:
         raise failed[0]
     return {each.step: each.result.version for each in report.outcomes if each.result is not None}
+
+
+def answered(session: Session, home: Path) -> dict[str, Any]:
+    """Asks whether a version may be published, says yes, and publishes it."""
+    version = session.catalog.resolve("p/d@1.0.1")
+    if version.state is not State.PUBLISHED:
+        session.run(Approve(ref=version.id, timeout=86_400.0), key=KEY)
+        session.catalog.answer(version.id, True, "ana")
+        session.run(Publish(ref=version.id), key=f"{KEY}/publish")
+    now, question = session.catalog.version(version.id), session.catalog.approval(version.id)
+    return {"state": now.state, "quarantined": now.quarantined, "answer": question.state if question else ""}
 
 
 def copied(session: Session, home: Path, **wanted: Any) -> dict[str, Any]:
@@ -331,6 +344,7 @@ SCENARIOS = [
     Scenario("get-overwrite-in-two", filled, partial(copied_to, overwrite=True, two_steps=True)),
     Scenario("build", history, build, drops=True),
     Scenario("spec", specced, spec, drops=True),
+    Scenario("approve", history, answered, repeats=True),
     Scenario("labels", history, labels, repeats=True),
     Scenario("undelete", deleted, request(lambda home: Undelete(ref="p/d@1.0.1"))),
     Scenario("gc", littered, collected),

@@ -38,6 +38,7 @@ SCENARIOS = [
     "get-overwrite-in-two",
     "build",
     "spec",
+    "approve",
     "labels",
     "undelete",
     "gc",

@@ -117,7 +117,7 @@ def test_plan_says_when_a_dataset_looks_renamed(shop: Path, said: Said) -> None:
     said("run", "shop.yaml", "--select", "orders")
     (shop / "shop.yaml").write_text(plain.replace("  orders:", "  sales:").replace("[orders]", "[sales]"))
 
-    code, text = said("plan", "shop.yaml")
+    code, _ = said("plan", "shop.yaml")
     assert code == 0
     assert said.json("plan", "shop.yaml")["datasets"][0]["renamed"] == "shop/orders"  # type: ignore[index]
 
