@@ -254,7 +254,7 @@ def test_an_upload_that_is_gone_at_the_second_try_landed_if_its_object_stands(li
     assert store.get(KEY) == LARGE
     line.faults.clear()
     line.add("500", "POST", "uploadId=")
-    line.add("404", "POST", "uploadId=")
+    line.add("404", "POST", "uploadId=", times=1000)
     with pytest.raises(ObjectMissingError):  # the object that stands is the one of before
         write(store)
 
