@@ -52,7 +52,7 @@ def run(context: Context, request: AddFiles) -> AddFilesResult:
         edit, skipped = scanned(
             context, version.dataset, base, source, request.on_error, request.max_workers, version=version
         )
-    return result(commit_edit(context, request, version, edit, lambda now: result(now, edit)), edit)
+    return result(commit_edit(context, request, version, edit, lambda now: result(now, edit), base=base), edit)
 
 
 def add_folder(

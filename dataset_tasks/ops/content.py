@@ -181,6 +181,7 @@ def commit_edit(
     *,
     fingerprint: str | None = None,
     origin: Mapping[str, JsonValue] | None = None,
+    base: Manifest | None = None,
 ) -> Version:
     """Lays an edit over the head of a draft and commits; an edit that changes nothing costs no write.
 
@@ -205,7 +206,7 @@ def commit_edit(
         old = context.session.objects.read(head.pending_object) if head.pending_object and fresh else None
         return Change(built=made, pending=overlay(old, fresh) if fresh else None)
 
-    return commit(context, request, version, built, result, fingerprint=fingerprint, origin=origin)
+    return commit(context, request, version, built, result, fingerprint=fingerprint, origin=origin, base=base)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

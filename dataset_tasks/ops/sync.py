@@ -49,7 +49,7 @@ def run(context: Context, request: SyncFolder) -> SyncFolderResult:
             bytes=edit.bytes,
         )
 
-    return result(commit_edit(context, request, version, edit, result))
+    return result(commit_edit(context, request, version, edit, result, base=base))
 
 
 def _folder(request: SyncFolder) -> Source:
