@@ -1,0 +1,50 @@
+"""The servers of the tests: what is missing is told, and in CI it is a failure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.services import running
+from tests.services.servers import ROOT, SERVERS, Server, free_port
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_that_is_missing_skips_with_the_command_that_brings_it_and_fails_in_ci(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "missing", lambda self: ["program"])
+    services = running.Services(tmp_path, 0)
+    monkeypatch.delenv(running.REQUIRED, raising=False)
+    with pytest.raises(pytest.skip.Exception, match=f"{name} needs program: `.*` brings it"):
+        services.url(name)
+    monkeypatch.setenv(running.REQUIRED, "required")
+    with pytest.raises(pytest.fail.Exception, match="brings it"):
+        services.url(name)
+
+
+def test_ci_brings_the_servers_and_lets_none_be_skipped() -> None:
+    text = (ROOT / ".ci" / "run").read_text()
+    assert f"{running.REQUIRED}=" in text
+    for package in ("radosgw", "ceph-mon", "ceph-osd", "azurite@3.35.0"):
+        assert package in text
+
+
+def test_a_server_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
+    owner = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    answer = tmp_path / "url"
+    command = [sys.executable, "-m", "tests.services.keeper", "moto", str(answer), str(owner.pid)]
+    keeper = subprocess.Popen(command, cwd=ROOT)
+    while not answer.exists():
+        assert keeper.poll() is None
+    assert answer.read_text().startswith("http://127.0.0.1:")
+    owner.kill()
+    owner.wait()
+    assert keeper.wait(60) == 0
+
+
+def test_ports_are_given_in_rows() -> None:
+    assert 1024 < free_port(31) < 32_000
