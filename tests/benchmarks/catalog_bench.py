@@ -1,6 +1,6 @@
 """How many versions a second a catalog takes from 1, 4 and 16 writing processes: created, finalized, published, labelled.
 
-    python tests/benchmarks/catalog_bench.py [--writers 1,4,16] [--versions N] [--catalog sqlite|postgresql] [--keep]
+    python tests/benchmarks/catalog_bench.py [--writers 1,4,16] [--versions N] [--catalog sqlite|postgresql] [--json FILE]
 
 Each writer is a process of its own with its own operation keys; a version is three transactions (create, finalize, publish with an
 alias), all on one dataset: the worst case, as each takes the next number. `alone` is what the database takes by itself: as many

@@ -203,13 +203,13 @@ def test_killed_backends_cost_nothing_but_time(server: Postgres) -> None:
     name = url.rpartition("?")[0].rpartition("/")[2]
 
     def kill() -> None:
-        while len(watching.events()) < 8 * EACH * 3 - 20:
+        while len(watching.events()) < 5 * EACH * 3 - 20:
             server.sql(
                 f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' "
                 "AND state <> 'idle' AND random() < 0.5"
             )
 
-    made = [i for ids in run_all(make_versions, url, 8, kill) for i in ids]
+    made = [i for ids in run_all(make_versions, url, 5, kill) for i in ids]
     assert_nothing_lost(url, made)
     watching.close()
 
