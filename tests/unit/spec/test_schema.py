@@ -52,5 +52,3 @@ def test_durations_are_read_in_seconds(text, found):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ValueError, match="expected a duration such as"):
         seconds(text)
-
-
