@@ -112,7 +112,8 @@ class PlanRun:
     steps: dict[str, Step] = field(default_factory=dict)
     datasets: dict[str, PlannedDataset] = field(default_factory=dict)
     catalogs: dict[str, DatasetCatalog] = field(default_factory=dict)
-    futures: dict[str, PrefectFuture[Any]] = field(default_factory=dict)  # Any: results of any task
+    #: A state of what ended at once.
+    futures: dict[str, PrefectFuture[Any] | State[Any]] = field(default_factory=dict)  # Any: results of any task
     results: dict[str, Json] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     #: For each step that is not run, the one whose failure is the reason.
@@ -219,7 +220,10 @@ class PlanRun:
         )
         # Prefect allows a failed task run before another, but no cancelled one: below that it shows the failure itself.
         needed = [allow_failure(self.futures[self.skipped.get(need, need)]) for need in step.needs]
-        self._follow(step, task.submit(name, message, data, wait_for=needed))
+        # Called, not submitted: runners of processes and of Dask do not know of `allow_failure`.
+        state = task(name, message, data, wait_for=needed, return_state=True)
+        self.futures[step.id] = cast("State[Any]", state)  # Any: as above
+        self.ended.put(step.id)
 
     def _tags_of(self, step: Step) -> set[str]:
         own = cast("Collection[str]", self.datasets[step.dataset].prefect.get("tags") or ())
@@ -241,19 +245,25 @@ class PlanRun:
             self.asked.discard(step_id)
             self._submit(self.steps[step_id])  # looks at the answer
             return False
-        future = self.futures[step_id]
-        future.wait()
         if step_id in self.skipped:
             return True
-        if not future.state.is_completed():
-            self.errors[step_id] = short_error(future.state)
+        state = self._state_of(step_id)
+        if not state.is_completed():
+            self.errors[step_id] = short_error(state)
             return True
-        result: Json = future.result()
+        result: Json = self.futures[step_id].result()
         if isinstance(self.steps[step_id].request, Approve) and result["state"] == "open":
             self._ask(step_id, result)
             return False
         self.results[step_id] = result
         return True
+
+    def _state_of(self, step_id: str) -> State[Any]:  # Any: as above
+        future = self.futures[step_id]
+        if isinstance(future, State):
+            return future
+        future.wait()
+        return future.state
 
     def _ask(self, step_id: str, result: Json) -> None:
         """Leaves a question to those who pause the flow run for it, and go on looking for an answer."""

@@ -25,6 +25,8 @@ def test_every_block_of_the_page_runs(api: Api, home: Path, tmp_path: Path, monk
         assert versions(session) == [
             "orders@1.0.0 published",
             "features@1.0.0 published",
+            "audited@1.0.0 published",
+            "decorated@1.0.0 completed",
             "by_hand@1.0.0 published",
             "raw@1.0.0 completed",
             "flat@1.0.0 completed",
