@@ -134,9 +134,7 @@ class Registry(Writes):
         _set(connection, content.gone, ("writing", "live", "condemned"), condemned)
 
 
-def _set(
-    connection: Connection, keys: Sequence[str], states: Sequence[str], values: Mapping[str, object]
-) -> int:
+def _set(connection: Connection, keys: Sequence[str], states: Sequence[str], values: Mapping[str, object]) -> int:
     """Changes those of some objects that are in one of the states; says how many there were."""
     done = 0
     for start in range(0, len(keys), _BATCH):
