@@ -59,6 +59,14 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+@pytest.fixture
+def only_local_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plug-in that another test has loaded is asked for connections."""
+    from dataset_tasks import connections
+
+    monkeypatch.setattr(connections, "_resolvers", [])
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
     """Real servers by name (`tests/services/servers.py`), started when first asked for, one for all workers of a run."""

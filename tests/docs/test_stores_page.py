@@ -6,10 +6,15 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 from dataset_tasks import connections
 from dataset_tasks.store import multipart, object, s3, transfer  # noqa: A004 - the module's name
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "stores.md").read_text()
+
+
+pytestmark = pytest.mark.usefixtures("only_local_connections")
 
 
 def test_the_page_has_every_option_and_no_other() -> None:

@@ -39,6 +39,8 @@ from tests.services.buckets import BUCKET, make_bucket
 from tests.services.proxy import Action, Proxy, proxy
 from tests.services.running import Services
 
+pytestmark = pytest.mark.usefixtures("only_local_connections")
+
 KEY = "a/b"
 DATA = random.Random(5).randbytes(100_000)
 PART = 5 << 20

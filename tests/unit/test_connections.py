@@ -12,6 +12,9 @@ from dataset_tasks.connections import SECRETS, StoreOptions, register_resolver, 
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 
 
+pytestmark = pytest.mark.usefixtures("only_local_connections")
+
+
 def write(home: Path, text: str) -> None:
     home.mkdir(parents=True, exist_ok=True)
     (home / "config.toml").write_text(text)

@@ -17,7 +17,7 @@ from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Connection]]:
+def held(monkeypatch: pytest.MonkeyPatch, only_local_connections: None) -> Iterator[dict[str, Connection]]:
     """Airflow's connections by name."""
     found: dict[str, Connection] = {}
 
