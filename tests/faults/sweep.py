@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import scenarios
+from backends import Backend, backend
 from scenarios import SCENARIOS, Scenario
 from sqlalchemy.exc import OperationalError
 
@@ -66,6 +67,8 @@ def warm() -> None:
         "pyarrow.parquet",
         "pyarrow.compute",
         "sqlalchemy.dialects.sqlite",
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "dataset_tasks.store.s3",
         "dataset_tasks.cache",
         "isal.isal_zlib",
     ):
@@ -104,13 +107,14 @@ class Outcome:
 class Sweep:
     """The tries of one scenario, in a folder of its own."""
 
-    def __init__(self, scenario: Scenario, base: Path) -> None:
-        self.scenario = scenario
+    def __init__(self, scenario: Scenario, base: Path, stored: Backend) -> None:
+        self.scenario, self.stored = scenario, stored
         self.place, self.template = base / "work", base / "template"
         self.home, self.report = self.place / "home", base / "report.json"
         self.place.mkdir()
         self._must(forked(self._prepare), "prepare")
         shutil.copytree(self.place, self.template, symlinks=True)
+        self.stored.keep()
         self._must(forked(self._dry), "dry run")
         dry = json.loads(self.report.read_text())
         self.reached: dict[str, int] = dry["reached"]
@@ -139,6 +143,7 @@ class Sweep:
         """Everything as it was before the operation."""
         scenarios.clear(self.place)
         shutil.copytree(self.template, self.place, symlinks=True)
+        self.stored.restore()
 
     def disturbed(self, rule: Rule) -> int:
         """One try with an injection."""
@@ -269,12 +274,13 @@ def points(reached: dict[str, int], modes: tuple[str, ...]) -> Iterator[tuple[st
                 yield name, hit, mode
 
 
-def swept(scenario: Scenario, modes: tuple[str, ...], stride: int, offset: int) -> Outcome:
+def swept(scenario: Scenario, modes: tuple[str, ...], stride: int, offset: int, stored: Backend) -> Outcome:
     shared = Path("/dev/shm")
     base = Path(tempfile.mkdtemp(prefix="sweep-", dir=shared if shared.is_dir() else None))
     outcome = Outcome(scenario.name)
     try:
-        sweep = Sweep(scenario, base)
+        stored.empty()
+        sweep = Sweep(scenario, base, stored)
         outcome.points = sweep.reached
         chosen = list(points(sweep.reached, modes))[offset % stride :: stride]
         for name, hit, mode in chosen:
@@ -300,14 +306,16 @@ def main() -> None:
     parser.add_argument("--modes", nargs="*", default=MODES, choices=MODES)
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--offset", type=int, default=0)
+    parser.add_argument("--backend", choices=("home", "servers"), default="home")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     warm()
-    outcomes = [
-        swept(each, tuple(given.modes), given.stride, given.offset)
-        for each in SCENARIOS
-        if given.only is None or each.name in given.only
-    ]
+    with backend(given.backend) as stored:
+        outcomes = [
+            swept(each, tuple(given.modes), given.stride, given.offset, stored)
+            for each in SCENARIOS
+            if given.only is None or each.name in given.only
+        ]
     print(
         json.dumps(
             {

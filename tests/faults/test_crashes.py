@@ -45,6 +45,8 @@ SCENARIOS = [
     "repack",
     "repair",
 ]
+#: Those of the ordinary run on servers; between them they do all that a catalog and a store are asked to do.
+ON_SERVERS = SCENARIOS if IS_FULL else ["upload", "finalize", "squash-two", "gc"]
 PAIRS = [
     "finalize/finalize",
     "publish/publish",
@@ -119,6 +121,19 @@ def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_
     found = _program("sweep.py", "--only", scenario, "--stride", "1" if IS_FULL else "61")[scenario]
     for mode, tries in found["tries"].items():
         record_property("faults", (f"crash points, {mode}", tries, found["survived"].get(mode, 0)))
+    assert found["failures"] == []
+    assert found["tries"]
+
+
+@pytest.mark.timeout(3600 if IS_FULL else 600)
+@pytest.mark.parametrize("scenario", ON_SERVERS)
+def test_an_operation_that_was_interrupted_ends_so_with_its_catalog_in_postgresql_and_its_objects_in_s3(
+    scenario: str, record_property: Tell
+) -> None:
+    stride = "7" if IS_FULL else "41"
+    found = _program("sweep.py", "--backend", "servers", "--only", scenario, "--stride", stride)[scenario]
+    for mode, tries in found["tries"].items():
+        record_property("faults", (f"crash points on PostgreSQL and S3, {mode}", tries, found["survived"].get(mode, 0)))
     assert found["failures"] == []
     assert found["tries"]
 

