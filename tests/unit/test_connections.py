@@ -11,7 +11,6 @@ from dataset_tasks import connections
 from dataset_tasks.connections import SECRETS, StoreOptions, register_resolver, resolve, unregister_resolver
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 
-
 pytestmark = pytest.mark.usefixtures("only_local_connections")
 
 
