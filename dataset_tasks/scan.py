@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -128,6 +128,7 @@ class Scan:
         cache: Hashes of unchanged files; None reads everything.
         task: Where progress goes.
         keeper: Reads in place of the scan and keeps what it reads.
+        may_follow: As for `Walk`; None follows every link to a file.
 
     Raises:
         SourceError: While iterating. Something can't be read, changed meanwhile, or has a name that no dataset path
@@ -143,7 +144,9 @@ class Scan:
         cache: StatCache | None = None,
         task: Task | None = None,
         keeper: Keeper | None = None,
+        may_follow: Callable[[bytes], bool] | None = None,
     ) -> None:
+        self._may_follow = may_follow
         self._keeper = keeper
         self.files = self.bytes = self.read_bytes = 0
         self._source = source
@@ -205,7 +208,7 @@ class Scan:
     def _walk(self) -> Iterator[Files]:
         source = self._source
         if source.name is None:
-            yield from Walk(source.folder, source.wanted, self._findings)
+            yield from Walk(source.folder, source.wanted, self._findings, self._may_follow)
             return
         try:
             fd = os.open(source.folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)

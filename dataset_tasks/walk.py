@@ -13,7 +13,7 @@ import os
 import resource
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from dataset_tasks import paths
@@ -101,15 +101,24 @@ class Walk:
         root: Absolute path of the folder, with no link in it.
         wanted: Which files to take.
         findings: Where notes and problems go.
+        may_follow: Whether the file that the link at a path leads to may be read; a link to any other is a problem.
+            None follows all.
 
     Raises:
         SourceError: The root can't be opened, or files can't be opened any more at all.
     """
 
-    def __init__(self, root: bytes, wanted: SourceFilter, findings: Findings) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        wanted: SourceFilter,
+        findings: Findings,
+        may_follow: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._root = root.rstrip(b"/") + b"/"
         self._wanted = wanted
         self._findings = findings
+        self._may_follow = may_follow
         self._stack: list[_Frame] = []
         # Descriptors of the innermost folders stay open; with few allowed, few are taken.
         self._keep = max(2, min(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
@@ -233,6 +242,10 @@ class Walk:
             self._findings.note(path, "a link to a folder: not entered")
         elif not stat.S_ISREG(mode):
             self._findings.note(path, "a link to what is not a file or folder: left out")
+        elif self._may_follow is not None and not self._may_follow(path):
+            target = paths.show(os.path.realpath(path))
+            self._findings.problem(path, f"is a link to {target}, which is none of the places that may be read here")
+            return False
         return stat.S_ISREG(mode)
 
     def _is_open(self, frame: _Frame) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from dataset_tasks.errors import SourceError
 from dataset_tasks.external.base import PIECE, Found, Listed, Pinned, changed, gone
+from dataset_tasks.external.policy import may_read
 from dataset_tasks.paths import SourceFilter, show
 from dataset_tasks.walk import Findings, Walk
 
@@ -87,7 +88,7 @@ def _refused(url: str, error: OSError | ValueError) -> SourceError:
 def _folder(url: str, root: bytes, *, deep: bool) -> Iterator[Found]:
     findings = Findings()
     top = url.rstrip("/") + "/"
-    for files in Walk(root, SourceFilter(None, (), recursive=deep), findings):
+    for files in Walk(root, SourceFilter(None, (), recursive=deep), findings, may_read):
         for name in files.names:
             path = files.folder + name
             where = top + quote(path, safe="/!$&'()*+,;=:@~")

@@ -66,16 +66,22 @@ def check_path(path: bytes, written: str = "") -> None:
     Raises:
         InvalidArgumentError: Of kind `source_not_allowed`.
     """
+    if not may_read(path):
+        raise _not_allowed(written or show(path))
+
+
+def may_read(path: bytes) -> bool:
+    """Whether a path of this machine may be read, links resolved."""
     allowed = _allowed()
     if allowed is None:
-        return
+        return True
     real = os.path.realpath(path)
     for each in allowed:
         if "://" not in each or each.startswith("file:///"):
             folder = os.path.realpath(os.fsencode(each.removeprefix("file://")))
             if real == folder or real.startswith(folder.rstrip(b"/") + b"/"):
-                return
-    raise _not_allowed(written or show(path))
+                return True
+    return False
 
 
 def metadata(url: str, host: str) -> InvalidArgumentError:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TypeVar, get_args
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.external.policy import check_path
+from dataset_tasks.external.policy import check_path, may_read
 from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.ops.content import Comparer, Edit, commit_edit
@@ -108,7 +108,15 @@ def scanned(
     cache = StatCache(context.session.settings.cache_dir) if cached else nullcontext()
     keeping = Keeper(context, version, base, context.kept) if version and context.kept else nullcontext()
     with cache as known, keeping as keeper, context.progress.task(f"{title}: scan") as task:
-        scan = Scan(source, on_error=on_error, max_workers=max_workers, cache=known, task=task, keeper=keeper)
+        scan = Scan(
+            source,
+            on_error=on_error,
+            max_workers=max_workers,
+            cache=known,
+            task=task,
+            keeper=keeper,
+            may_follow=may_read if cached else None,
+        )
         for batch in scan:
             comparer.add(batch)
     _tell(context, (*scan.notes, *map(str, scan.skipped)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tasks import Dataset
-from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.errors import InvalidArgumentError, SourceError
 from dataset_tasks.external import canonical, policy
 from dataset_tasks.external.policy import ALLOWED, check_url, is_metadata
 from dataset_tasks.ops.requests import Transform
@@ -99,6 +99,27 @@ def test_files_are_read_below_the_folders_of_the_list_wherever_links_lead(
             with pytest.raises(InvalidArgumentError, match="may be read"):
                 add(path)
     assert draft.list_files() == ["a", "links/a"]
+
+
+def test_a_link_inside_an_allowed_folder_that_leads_out_of_it_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a", "in/sub/b", "out/secret"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    os.symlink(tmp_path / "out" / "secret", tmp_path / "in" / "sub" / "leak")
+    os.symlink(tmp_path / "in" / "a", tmp_path / "in" / "twin")
+    monkeypatch.setenv(ALLOWED, f"{tmp_path}/in")
+    draft = Dataset.create("data", "demo")
+    adds = [draft.add_files, draft.sync_folder, lambda each: draft.add_external_files(each.as_uri())]
+    for add in adds:
+        with pytest.raises(SourceError, match=r"sub/leak: is a link to .*/out/secret, which is none of the places"):
+            add(tmp_path / "in")
+    assert draft.list_files() == []
+    assert draft.add_files(tmp_path / "in", on_error="skip") == 3
+    assert draft.list_files() == ["a", "sub/b", "twin"]
+    monkeypatch.delenv(ALLOWED)
+    assert draft.add_files(tmp_path / "in") == 1
 
 
 def test_what_a_transform_writes_is_added_whatever_the_list_says(
