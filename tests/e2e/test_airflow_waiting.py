@@ -138,7 +138,7 @@ def test_a_no_on_the_command_line_ends_the_wait_and_blocks_what_is_below(
     }  # fmt: skip
     assert airflow.rest.get(DETAIL.format("refused")).json()["response_received"]
     now = session.catalog.version(offer.id)
-    assert (now.state, now.quarantined) == (State.COMPLETED, "rejected by bob: too late")
+    assert (now.state, now.quarantined) == (State.COMPLETED, "rejected by bob")
     assert "letters" not in versions(session, "crm-asks") or len(versions(session, "crm-asks")["letters"]) == 1
 
 
