@@ -27,6 +27,8 @@ from sqlalchemy.engine import Connection
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from results import Results, Table
+
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import NewVersion, Record, advance
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=160)
     parser.add_argument("--catalog", choices=["sqlite", "postgresql"], action="append")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", action="store_true", help="for docs/performance.md")
     given = parser.parse_args()
     figures = []
     print(f"{'catalog':12} {'writers':>7} {'versions/s':>11} {'transactions/s':>15} {'alone/s':>8}")
@@ -132,6 +135,16 @@ def main() -> None:
                 print(f"{kind:12} {writers:7} {made:11.1f} {3 * made:15.1f} {least:8.0f}", flush=True)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if given.keep:
+        rows = [[each["catalog"], each["writers"], each["versions_s"], each["alone_s"]] for each in figures]
+        columns = ["catalog", "writers", "versions / s", "bare transactions / s"]
+        text = (
+            "Processes that each make, finalize and publish empty versions of one dataset as fast as they can. Beside it: "
+            "transactions of one row by as many processes, the limit of the database."
+        )
+        table = Table("Versions per second, all writers together", columns, rows)
+        command = "python tests/benchmarks/catalog_bench.py --keep"
+        print(Results("catalog", 40, "Catalog: many writers", text, command, [table]).keep())
 
 
 if __name__ == "__main__":
