@@ -44,8 +44,13 @@ NEEDED: dict[str, dict[str, Any]] = {
     "remove": {"ref": VERSION, "patterns": "*.tmp"},
     "build": {"stages": [Stage(id="o.create", request=Create(name="orders"))]},
     "gc": {},
+    "repack": {},
+    "repair": {},
     "squash": {"name": "orders", "refs": [VERSION]},
 }
+
+#: Arguments that are no fields of the request.
+OF_THE_OPERATOR = ("fail_on_difference", "fail_on_loss", "partition_events")
 
 each = pytest.mark.parametrize("operator", ALL, ids=lambda cls: cls.__name__)
 
@@ -62,7 +67,7 @@ def defaults(request: type[Request]) -> dict[str, object]:
 def test_the_arguments_are_the_fields_of_the_request(operator: type[DatasetOperator]) -> None:
     own = [name for name in inspect.signature(operator.__init__).parameters if name not in ("self", "kwargs")]
     fields = [operator.renamed.get(spec.name, spec.name) for spec in dataclasses.fields(operator.operation)]
-    assert [name for name in own if name not in ("fail_on_difference", "partition_events")] == fields
+    assert [name for name in own if name not in OF_THE_OPERATOR] == fields
     assert all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for n, p in _parameters(operator).items() if n != "self")
 
 
