@@ -1,7 +1,9 @@
 """Links to objects in S3; the URL takes the options of an S3 store (`endpoint`, `region`, ...), and `versionId`.
 
-Pinned by size and ETag. Answers may be wrong without boto3 noticing, so an ETag that is an MD5 is held against the bytes. An object that was written over can still be read where its bucket keeps versions and the URL
-names one.
+Pinned by size and ETag. Answers may be wrong without boto3 noticing: an ETag that is an MD5 is held against the bytes, and
+lengths are compared. Of an object that was written in parts there is no MD5; there boto3 checks the checksum that comes with
+an answer of the whole object, where one does. An object that was written over can still be read where its bucket keeps
+versions and the URL names one.
 """
 
 from __future__ import annotations
@@ -100,7 +102,10 @@ class S3Reader:
     def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
         """The bytes, if their ETag is that of the pin and, where it is an MD5, if that is theirs; see `Reader.open`."""
         part: _Part = {"Range": f"bytes={start}-"} if start else {}
-        answer = self._asked(url, lambda: self._store.client.get_object(**_where(url), **part, IfMatch=pin), pin)
+        client = self._store.client
+        answer = self._asked(
+            url, lambda: client.get_object(**_where(url), **part, IfMatch=pin, ChecksumMode="ENABLED"), pin
+        )
         body = answer["Body"]
         try:
             if answer["ETag"] != pin:

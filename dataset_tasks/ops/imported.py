@@ -26,15 +26,14 @@ from dataset_tasks.manifest import Manifest, PathRange
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops.content import Comparer, Edit
 from dataset_tasks.ops.context import Context
-from dataset_tasks.ops.packing import Job, Packed, pack
+from dataset_tasks.ops.packing import Job, Packed, chunk_bytes, pack
 from dataset_tasks.ops.remembered import Remembered, key_of
 from dataset_tasks.ops.requests import AddFiles, SyncFolder, Upload
 from dataset_tasks.progress import Task
 from dataset_tasks.scan import Batch
 from dataset_tasks.sources import pinned
 
-#: How much goes into one chunk: bytes and files.
-_CHUNK_BYTES: Final = 128 << 20
+#: How many files go into one chunk.
 _CHUNK_FILES: Final = 25_000
 _WORKERS: Final = 2
 #: Pages that wait for hashes before what is gathered so far is read, however little it is.
@@ -211,6 +210,11 @@ class _Import:
     ) -> None:
         self._context, self._version, self._base = context, version, base
         self._memory, self._problems, self._task, self._workers = memory, problems, task, workers
+        # An upload that follows in the same build says how; another one is not known yet, and takes over what it can use.
+        self._upload = context.kept.upload if context.kept is not None else Upload(ref=version.id)
+        store = self._upload.store
+        self._store_id = context.session.store_id(store) if store else version.store_id
+        self._chunk_bytes = chunk_bytes(self._upload)
         self._pages: deque[_Page] = deque()
         self._open = {packs: _Work(packs) for packs in (True, False)}
         self._running: deque[tuple[_Work, Future[None]]] = deque()
@@ -252,7 +256,7 @@ class _Import:
 
     def _gather(self, row: tuple[_Page, int], work: _Work, pool: ThreadPoolExecutor) -> None:
         size = row[0].found[row[1]].size
-        if work.rows and (work.bytes + size > _CHUNK_BYTES or len(work.rows) >= _CHUNK_FILES):
+        if work.rows and (work.bytes + size > self._chunk_bytes or len(work.rows) >= _CHUNK_FILES):
             self._start(work, pool)
             work = self._open[work.packs]
         work.rows.append(row)
@@ -298,9 +302,7 @@ class _Import:
         for page, at in work.rows:
             each = page.found[at]
             job.add(each.path, each.size, b"", pinned(each.url, each.pin))
-        packed: Packed = pack(
-            self._context, self._version, self._version.store_id, job, Upload(ref=self._version.id), self._task
-        )
+        packed: Packed = pack(self._context, self._version, self._store_id, job, self._upload, self._task)
         failpoint("import.after_chunk")
         digests: dict[bytes, bytes] = {}
         if packed.placed is not None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import random
+import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +17,9 @@ import pytest
 
 from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, SourceError, SourceUnavailableError, StateError
-from dataset_tasks.external import stream
+from dataset_tasks.external import s3, stream
 from dataset_tasks.ops import imported, remembered
+from dataset_tasks.ops.requests import AddFiles, Build, Collect, Create, Finalize, Stage, Upload
 from dataset_tasks.session import open_session
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.outcome import Status
@@ -309,6 +315,45 @@ def test_a_spoiled_answer_is_asked_for_again(draft: Dataset, bucket: Bucket, spo
     assert bucket.asked["GET"] == 3
 
 
+def in_parts(bucket: Bucket, key: str, body: bytes) -> None:
+    """Puts an object whose ETag is no MD5."""
+    where = {"Bucket": "lake", "Key": key}
+    upload = bucket.client.create_multipart_upload(**where)["UploadId"]
+    part = bucket.client.upload_part(**where, UploadId=upload, PartNumber=1, Body=body)
+    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+    bucket.client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+
+
+@pytest.mark.parametrize("size", [1000, 3 << 20], ids=["small", "streamed"])
+@pytest.mark.parametrize("config", ["when_supported", "when_required"])
+def test_an_object_written_in_parts_is_held_against_its_checksum_where_it_has_one(
+    draft: Dataset, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, size: int, config: str
+) -> None:
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", config)
+    s3._bucket.cache_clear()
+    body = random.Random(1).randbytes(size)
+    in_parts(bucket, "in/a", body)
+    crc = base64.b64encode(zlib.crc32(body).to_bytes(4)).decode()
+
+    def told(status: str, headers: list[tuple[str, str]], wrong: bytes) -> Answer:
+        status, headers, wrong = flipped(status, headers, wrong)
+        return status, [*headers, ("x-amz-checksum-crc32", crc)], wrong
+
+    bucket.fault = spoiling("in/a", 1, told)
+    draft.add_files(bucket.url("in"))
+    assert content(final(draft)) == {"a": body}
+    assert bucket.asked["GET"] == 2
+
+
+@pytest.mark.parametrize("spoil", [cut, shorter])
+def test_an_object_written_in_parts_is_held_against_its_size(draft: Dataset, bucket: Bucket, spoil: Any) -> None:
+    in_parts(bucket, "in/a", b"x" * 1000)
+    bucket.fault = spoiling("in/a", 99, spoil)
+    with pytest.raises(SourceError, match="in/a"):
+        draft.add_files(bucket.url("in"))
+    assert draft.list_files() == []
+
+
 @pytest.mark.parametrize("size", [1000, 3 << 20], ids=["small", "streamed"])
 def test_bytes_that_are_never_right_are_never_taken(draft: Dataset, bucket: Bucket, size: int) -> None:
     bucket.put(in__a=b"x" * size, in__b=b"y")
@@ -473,6 +518,61 @@ def test_thousands_of_objects_are_imported_and_then_only_listed(
     child = Dataset.create("hourly", "noaa", [draft])
     assert child.sync_folder(bucket.url("in/")) == (0, 0)
     assert bucket.asked == {"LIST": 3}
+
+
+# --- where and how it is packed ----------------------------------------------------------------------------------------
+
+
+def stores(dataset: Dataset) -> tuple[set[str], list[zipfile.ZipFile]]:
+    """The stores that a version says it is in, and its chunks."""
+    with open_session() as session:
+        version = session.catalog.version(dataset.id)
+        index = session.manifest(version).index
+        refs = [*index.objects.values(), *([version.index] if version.index else [])]
+        chunks = [ref for key, ref in sorted(index.objects.items()) if key.startswith("chunks/")]
+        read = session.objects.read
+        opened = [zipfile.ZipFile(io.BytesIO(read(ref))) for ref in chunks]
+        return {session.catalog.store_url(ref.store_id) for ref in refs}, opened
+
+
+def test_in_a_build_an_import_is_packed_once_and_as_its_upload_says(bucket: Bucket, tmp_path: Path) -> None:
+    for n in range(6):
+        bucket.put_key(f"in/{n}", b"%d" % n * 400)
+    other = str(tmp_path / "other")
+    draft = "step:d.create"
+    stages = (
+        Stage(id="d.create", request=Create(name="hourly", project="noaa")),
+        Stage(id="d.add", request=AddFiles(ref=draft, path=bucket.url("in"))),
+        Stage(id="d.upload", request=Upload(ref=draft, store=other, compression="store", chunk_size=0.001)),
+        Stage(id="d.finalize", request=Finalize(ref=draft)),
+    )
+    with open_session() as session:
+        session.run(Build(stages=stages))
+    made = Dataset.get(dataset_project="noaa", dataset_name="hourly")
+    assert bucket.asked["GET"] == 6
+    places, chunks = stores(made)
+    assert places == {other}
+    assert [[(each.filename, each.compress_type) for each in chunk.infolist()] for chunk in chunks] == [
+        [("0", 0), ("1", 0)], [("2", 0), ("3", 0)], [("4", 0), ("5", 0)]
+    ]  # fmt: skip
+    assert made.verify_dataset_hash() == []
+
+
+def test_an_upload_to_another_store_leaves_an_imported_version_whole_there(
+    draft: Dataset, bucket: Bucket, home: Path, tmp_path: Path
+) -> None:
+    bucket.put(in__a=b"one", in__b=b"two")
+    draft.add_files(bucket.url("in"))
+    other = tmp_path / "other"
+    draft.upload(output_url=str(other), show_progress=False)
+    draft.finalize()
+    assert stores(draft)[0] == {str(other)}
+    with open_session() as session:
+        session.run(Collect(dry_run=False, now=True, idle=0.0))
+    assert list((home / "store").rglob("chunks/*.zip")) == []
+    shutil.rmtree(home / "store")
+    assert content(draft) == {"a": b"one", "b": b"two"}
+    assert draft.verify_dataset_hash() == []
 
 
 # --- in a spec ---------------------------------------------------------------------------------------------------------
