@@ -77,16 +77,19 @@ def test_the_flows_by_hand_run(flights_source: Path, home: Path, tmp_path: Path)
     code = (
         "from prefect.testing.utilities import prefect_test_harness\n"
         "from example_flows.prefect.flights_dataset_task import flights_dataset_task\n"
+        "from example_flows.prefect.flights_dataset_version import flights_dataset_version\n"
         "from example_flows.prefect.flights_tasks import flights_tasks\n"
         "with prefect_test_harness(server_startup_timeout=120):\n"
         f"    flights_tasks(source={str(flights_source)!r})\n"
         f"    flights_dataset_task(source={str(flights_source)!r})\n"
+        f"    flights_dataset_version(source={str(flights_source)!r})\n"
         f"    again = flights_dataset_task(source={str(flights_source)!r})\n"
         "assert again['unchanged'], again\n"
     )
     _python("-c", code, DATASET_TASKS_CATALOG="embedded", PREFECT_HOME=str(tmp_path / "prefect"))
     made = _versions(home)
-    for project in ("nyc/tasks", "nyc/dataset_task"):
+    for project in ("nyc/tasks", "nyc/dataset_task", "nyc/dataset_version"):
         assert made[f"{project}/by_month"][0].files == MONTHS
         assert [read.name for read in made[f"{project}/by_month"][0].inputs] == ["raw"]
     assert made["nyc/dataset_task/delays"][0].state is State.PUBLISHED
+    assert made["nyc/dataset_version/by_month"][0].state is State.PUBLISHED
