@@ -19,6 +19,7 @@ from dataset_tasks.manifest import Index
 from dataset_tasks.model import ObjectRef, State, Version
 from dataset_tasks.ops import retention, scratch
 from dataset_tasks.ops.context import Context, about
+from dataset_tasks.ops.remembered import forgotten
 from dataset_tasks.ops.requests import Collect, CollectResult, Delete, DeleteResult
 from dataset_tasks.progress import Task
 
@@ -69,6 +70,7 @@ class _Collection:
         failpoint("gc.after_writes")
         marked = self._mark({version.id for version in purged})
         going = self._catalog.going() if self._apply else [*unfinished, *marked.going]
+        going += self._forgotten()
         parts, part_bytes = self._leftovers()
         if self._apply:
             self._delete(going)
@@ -169,6 +171,15 @@ class _Collection:
         if root.state is State.DELETED:
             return False
         return any(ref in now.indexes for now in self._catalog.roots() if now.version_id == root.version_id)
+
+    def _forgotten(self) -> list[Garbage]:
+        """What imports remembered and none has asked for since; the catalog knows nothing of it."""
+        now = self._context.session.clock()
+        return [
+            Garbage(key=key, store_id=store_id, kind="remembered", size=size)
+            for store_id in self._catalog.stores()
+            for key, size in forgotten(self._objects, store_id, now)
+        ]
 
     def _leftovers(self) -> tuple[int, int]:
         """What writers left in the stores that died before their object had its name."""

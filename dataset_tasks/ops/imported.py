@@ -85,7 +85,7 @@ def imported(
         SourceUnavailableError: A server does not answer. What was read before is kept for the next try.
     """
     place = place_of(request)
-    memory = Remembered(context.session.objects, version.store_id, key_of(place.what))
+    memory = _memory(context, version.store_id, place)
     problems = _Problems(skips=isinstance(request, AddFiles) and request.on_error == "skip")
     comparer = Comparer(base, within)
     with context.progress.task(f"{version.dataset}: import") as task:
@@ -120,7 +120,7 @@ def listed(
         InvalidArgumentError, SourceError, SourceUnavailableError: As `imported`.
     """
     place = place_of(request)
-    memory = Remembered(context.session.objects, store_id, key_of(place.what)) if store_id else None
+    memory = _memory(context, store_id, place) if store_id else None
     problems = _Problems(skips=isinstance(request, AddFiles) and request.on_error == "skip")
     comparer = Comparer(base, within)
     for page in place.pages():
@@ -131,6 +131,10 @@ def listed(
             comparer.add(_batch(rows, hashes))
     problems.raise_any()
     return comparer.finish()
+
+
+def _memory(context: Context, store_id: str, place: Place) -> Remembered:
+    return Remembered(context.session.objects, store_id, key_of(place.what), context.session.clock())
 
 
 class _Problems:

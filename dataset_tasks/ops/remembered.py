@@ -1,8 +1,8 @@
 """What the objects below a URL hashed to when they were last read: who lists them again with the same pins need not read.
 
-One object in the store for each place that was imported, under `remembered/`. A cache and nothing more: it may go at any
-time, and one that is missing or damaged costs a reading. Every page of it carries a checksum, for a flipped bit in a hash
-would be believed.
+One object in the store for each place that was imported, under `remembered/` and the quarter of a year in which it was used.
+A cache and nothing more: it may go at any time, and one that is missing or damaged costs a reading; what no import used in
+this quarter nor the one before is garbage. Every page of it carries a checksum, for a flipped bit in a hash would be believed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,12 +31,27 @@ SCHEMA = pa.schema(
     ]
 )
 _ROWS = 4096
+_TOP = "remembered/"
+_QUARTER_DAYS = 91
 
 
 def key_of(what: Mapping[str, object]) -> str:
-    """The key of what is remembered of an import: `what` is all that says which objects it takes."""
+    """What is remembered of an import is kept under this name: `what` is all that says which objects it takes."""
     text = json.dumps(what, sort_keys=True)
-    return f"remembered/{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:32]}.parquet"
+    return f"{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:32]}.parquet"
+
+
+def forgotten(objects: Objects, store_id: str, now: datetime) -> Iterator[tuple[str, int]]:
+    """Keys and sizes (bytes) of what a store remembers, and no import has used for a quarter of a year or longer."""
+    top = objects.full_key("")
+    for key, size in objects.store(store_id).list(f"{top}{_TOP}"):
+        quarter = key.removeprefix(f"{top}{_TOP}").partition("/")[0]
+        if not quarter.isdecimal() or int(quarter) < _quarter(now) - 1:
+            yield key.removeprefix(top), size
+
+
+def _quarter(now: datetime) -> int:
+    return int(now.timestamp()) // (86_400 * _QUARTER_DAYS)
 
 
 class Remembered:
@@ -44,11 +60,15 @@ class Remembered:
     Args:
         objects: Of the session.
         store_id: The store that keeps it.
-        key: From `key_of`.
+        name: From `key_of`.
+        now: When it is used.
     """
 
-    def __init__(self, objects: Objects, store_id: str, key: str) -> None:
-        self._objects, self._store_id, self._key = objects, store_id, key
+    def __init__(self, objects: Objects, store_id: str, name: str, now: datetime) -> None:
+        self._objects, self._store_id = objects, store_id
+        quarter = _quarter(now)
+        self._key, self._before = (f"{_TOP}{each}/{name}" for each in (quarter, quarter - 1))
+        self._is_old = False
         self._old = self._groups()
         self._near: dict[bytes, tuple[bytes, bytes]] = {}
         self._last = b""
@@ -79,7 +99,7 @@ class Remembered:
             self._new_rows += new
 
     def save(self, *, whole: bool) -> None:
-        """Writes what is known now, where that is more or less than before.
+        """Writes what is known now, where that is more or less than before, or was written a quarter ago.
 
         Args:
             whole: Whether every file was told; else what was known of those that were not stays.
@@ -87,7 +107,8 @@ class Remembered:
         Raises:
             StorageError: The store refused or did not answer.
         """
-        if not self._new_rows and (not whole or (self._kept_rows == self._old_rows and next(self._old, None) is None)):
+        is_same = self._kept_rows == self._old_rows and next(self._old, None) is None
+        if not self._new_rows and (not whole or (is_same and not self._is_old)):
             return
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(
@@ -113,14 +134,21 @@ class Remembered:
 
     def _groups(self) -> Iterator[pa.Table]:
         try:
-            data = self._objects.get_cached(self._store_id, self._key)
-            file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            file = pq.ParquetFile(pa.BufferReader(self._kept()), page_checksum_verification=True)
             if file.schema_arrow.names != SCHEMA.names:
                 return
             for group in range(file.metadata.num_row_groups):
                 yield file.read_row_group(group, use_threads=False).cast(SCHEMA)
         except (ObjectMissingError, pa.ArrowException, OSError):  # nothing was kept, or what was is no use
             return
+
+    def _kept(self) -> bytes:
+        try:
+            return self._objects.get_cached(self._store_id, self._key)
+        except ObjectMissingError:
+            data = self._objects.get_cached(self._store_id, self._before)
+            self._is_old = True
+            return data
 
 
 def _stamp(found: Found) -> bytes:

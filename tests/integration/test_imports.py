@@ -19,7 +19,7 @@ from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, SourceError, SourceUnavailableError, StateError
 from dataset_tasks.external import s3, stream
 from dataset_tasks.ops import imported, remembered
-from dataset_tasks.ops.requests import AddFiles, Build, Collect, Create, Finalize, Stage, Upload
+from dataset_tasks.ops.requests import AddFiles, Build, Collect, CollectResult, Create, Finalize, Stage, Upload
 from dataset_tasks.session import open_session
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.outcome import Status
@@ -462,7 +462,7 @@ def test_what_is_remembered_may_go_or_be_damaged_and_costs_a_reading(bucket: Buc
     first = Dataset.create("hourly", "noaa")
     first.sync_folder(bucket.url("in/"))
     final(first)
-    (kept,) = (home / "store").rglob("remembered/*.parquet")
+    (kept,) = (home / "store").rglob("remembered/*/*.parquet")
     whole = kept.read_bytes()
     for data in (b"", b"nonsense", whole[:-9], _flip(whole, whole.index(hashlib.sha256(b"1").digest()) + 5)):
         kept.write_bytes(data)
@@ -471,6 +471,40 @@ def test_what_is_remembered_may_go_or_be_damaged_and_costs_a_reading(bucket: Buc
         assert child.sync_folder(bucket.url("in/")) == (0, 0)
         assert bucket.asked == {"LIST": 1, "GET": 2}
         Dataset.delete(child.id)
+
+
+def test_what_no_import_has_asked_for_in_two_quarters_is_collected(
+    bucket: Bucket, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(in__a=b"1", other__b=b"2")
+
+    def imported_in(quarter: int, *places: str) -> int:
+        monkeypatch.setattr(remembered, "_quarter", lambda _now: quarter)
+        bucket.forget()
+        for place in places:
+            Dataset.create("hourly", "noaa").add_files(bucket.url(place))
+        return bucket.asked["GET"]
+
+    def kept() -> list[tuple[str, int]]:
+        found = [(path.parent.name, path.stat().st_size) for path in (home / "store").rglob("remembered/*/*")]
+        return sorted(found)
+
+    def collected(*, dry_run: bool) -> tuple[int, int]:
+        with open_session() as session:
+            result = session.run(Collect(dry_run=dry_run))
+        assert isinstance(result, CollectResult)
+        return result.deleted, result.bytes
+
+    assert imported_in(100, "in/", "other/") == 2
+    assert imported_in(101, "in/", "in/") == 0
+    assert [quarter for quarter, _ in kept()] == ["100", "100", "101"]
+    assert collected(dry_run=False) == (0, 0)
+    assert imported_in(102, "in/") == 0
+    old = sum(size for quarter, size in kept() if quarter == "100")
+    assert collected(dry_run=True) == collected(dry_run=False) == (2, old)
+    assert [quarter for quarter, _ in kept()] == ["101", "102"]
+    assert imported_in(102, "in/", "other/") == 1
+    assert imported_in(105, "in/") == 1
 
 
 def _flip(data: bytes, at: int) -> bytes:
