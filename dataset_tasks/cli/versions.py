@@ -42,13 +42,19 @@ def build(
     sync: Annotated[
         str | None,
         typer.Option(
-            "--sync", metavar="FOLDER", help="Mirror this folder; starts from the last version.", show_default=False
+            "--sync",
+            metavar="FOLDER",
+            help="Mirror this folder or URL (s3://, gs://, azure://); starts from the last version.",
+            show_default=False,
         ),
     ] = None,
     add: Annotated[
         list[str] | None,
-        typer.Option("--add", metavar="PATH", help="Add a file or folder; repeat.", show_default=False),
+        typer.Option("--add", metavar="PATH", help="Add a file, folder or URL; repeat.", show_default=False),
     ] = None,
+    wildcard: opt.Wildcards = None,
+    exclude: opt.Excludes = None,
+    connection: opt.Connection = None,
     call: opt.Call = None,
     run: opt.Program = None,
     arguments: opt.Arguments = None,
@@ -66,6 +72,11 @@ def build(
     """Make the next version of a dataset in one go: create, fill, upload, finalize; nothing when nothing changed."""
     from dataset_tasks.ops.requests import Build, BuildResult, Create, Request, Stage
 
+    if (wildcard or exclude or connection) and not (add or sync is not None):
+        raise InvalidArgumentError(
+            "--wildcard, --exclude and --connection say how --sync and --add read, and neither is there",
+            hint="Give --sync or --add, or leave them out.",
+        )
     in_project, bare_name = opt.dataset_name(name, project)
     create = Create(
         name=bare_name,
@@ -84,11 +95,16 @@ def build(
         from dataset_tasks.ops.requests import AddFiles, Finalize, RemoveFiles, SyncFolder, Transform, Upload, Verify
 
         draft = f"step:{bare_name}.create"
+        some = tuple(wildcard) if wildcard else None
+        none_of = tuple(exclude or ())
         yield "create", create
         if sync is not None:
-            yield "sync", SyncFolder(ref=draft, path=sync)
+            yield "sync", SyncFolder(ref=draft, path=sync, wildcard=some, exclude=none_of, connection=connection)
         for number, path in enumerate(add or ()):
-            yield f"add.{number}", AddFiles(ref=draft, path=path)
+            yield (
+                f"add.{number}",
+                AddFiles(ref=draft, path=path, wildcard=some, exclude=none_of, connection=connection),
+            )
         if call is not None or run is not None:
             program = tuple(shlex.split(run)) if run is not None else None
             given = opt.pairs(arguments, "--with")

@@ -98,6 +98,26 @@ CALLS: list[tuple[list[str], r.Request]] = [
         ),
     ),
     (
+        ["build", "nyc/raw", "--sync", "s3://b/in", "--add", "x", "-w", "*.csv", "-x", "tmp", "--connection", "lake"],
+        r.Build(
+            stages=(
+                r.Stage(id="raw.create", request=r.Create(name="raw", project="nyc", previous=True, skip_unchanged=True)),
+                r.Stage(
+                    id="raw.sync",
+                    request=r.SyncFolder(
+                        ref=STEP, path="s3://b/in", wildcard=("*.csv",), exclude=("tmp",), connection="lake"
+                    ),
+                ),
+                r.Stage(
+                    id="raw.add.0",
+                    request=r.AddFiles(ref=STEP, path="x", wildcard=("*.csv",), exclude=("tmp",), connection="lake"),
+                ),
+                r.Stage(id="raw.upload", request=r.Upload(ref=STEP)),
+                r.Stage(id="raw.finalize", request=r.Finalize(ref=STEP)),
+            )
+        ),
+    ),
+    (
         ["build", "nyc/raw", "-p", ID, "--add", "x", "--add", "y", "--call", "m:f", "--with", "n=1", "--remove", "*.tmp",
          "--verify", "--always"],
         r.Build(

@@ -48,6 +48,16 @@ def test_building_again_what_is_there_has_nothing_to_do(call: Command, raw: str,
     assert (again.code, again.json()["unchanged"], again.json()["version_id"]) == (3, True, raw)
 
 
+def test_a_build_takes_only_what_its_patterns_take(done: Command, data: Path) -> None:
+    done("build", "demo/some", "--sync", data, "-w", "*.txt", "-x", "b.txt")
+    assert done("ls", "demo/some@latest", "-q").out == "a.txt\n"
+
+
+def test_patterns_of_a_build_that_reads_nothing_are_refused(call: Command) -> None:
+    ran = call("build", "demo/some", "-w", "*.txt")
+    assert (ran.code, "--sync or --add" in ran.err) == (2, True)
+
+
 def test_a_build_counts_what_changed(done: Command, raw: str, data: Path) -> None:
     (data / "a.txt").write_text("other")
     (data / "b.txt").unlink()
