@@ -7,21 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import command
-from dataset_tasks.cli.compiling import compiled_file, variable_of
 from dataset_tasks.cli.context import Cli
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.specs import PANEL, Profile
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue
-from dataset_tasks.spec.compiler import compile_spec
-from dataset_tasks.spec.params import check_params
-from dataset_tasks.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from dataset_tasks.spec.plan import Plan
 
 #: Entry points of functions that deploy, named after the orchestrator.
 GROUP: Final = "dataset_tasks.deploy"
@@ -55,6 +54,9 @@ def deploy(
     profile: Profile = None,
 ) -> None:
     """Deploy a spec with its schedule: to a work pool, or served by this process until it is ended."""
+    from dataset_tasks.cli.compiling import compiled_file, variable_of
+    from dataset_tasks.spec.compiler import compile_spec  # pulls in pydantic and YAML, also for `--help`
+
     found = next(iter(entry_points(group=GROUP, name=to)), None)
     if found is None:
         known = ", ".join(sorted({each.name for each in entry_points(group=GROUP)}))
@@ -104,6 +106,8 @@ def _function(found: EntryPoint) -> Callable[..., Any]:  # Any: as the plug-in's
 
 def _parameters(plan: Plan, given: Mapping[str, str]) -> dict[str, JsonValue]:
     """The values that a deployment fixes; runs by hand may be asked for the others, runs of a schedule can't."""
+    from dataset_tasks.spec.params import check_params
+
     known = plan
     if plan.schedule is None:
         asked_later = tuple(one for one in plan.params if one.name in given or not one.required)

@@ -13,10 +13,10 @@ from dataset_tasks.cli.context import Cli
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.spec.plan import Plan
 
 if TYPE_CHECKING:
     from dataset_tasks.spec.explain import Form
+    from dataset_tasks.spec.plan import Plan
 
 PANEL = "Lineage specs"
 

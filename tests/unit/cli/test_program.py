@@ -46,8 +46,14 @@ def commands() -> list[str]:
     return found
 
 
-def test_help_imports_nothing_heavy() -> None:
-    assert imported_by("--help") & HEAVY == set()
+def test_help_imports_nothing_heavy_and_no_spec_compiler() -> None:
+    assert imported_by("--help") & (HEAVY | {"pydantic", "yaml"}) == set()
+
+
+def test_the_library_alone_imports_nothing_heavy() -> None:
+    code = "import sys, dataset_tasks; print(*{name.partition('.')[0] for name in sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) & (HEAVY | {"pydantic", "yaml", "typer", "rich"}) == set()
 
 
 def test_a_spec_is_checked_without_a_catalog(tmp_path: Path) -> None:
