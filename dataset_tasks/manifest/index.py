@@ -9,7 +9,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import accumulate, chain, pairwise
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest.codec import HINT_DAMAGED, damaged
-from dataset_tasks.manifest.columns import binaries, digests, int32s, int64s, path_problem, quoted, strings
+from dataset_tasks.manifest.columns import binaries, digests, flat, int32s, int64s, path_problem, quoted, strings
 from dataset_tasks.manifest.digest import LAYOUT, content_hash
 from dataset_tasks.manifest.segments import CUTS, PathRange, Segment
 from dataset_tasks.model import ObjectRef
@@ -38,6 +38,12 @@ _SCHEMA = pa.schema(
         pa.field("chunks", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
     ]
 )
+
+
+def _needed(segments: Iterable[Segment]) -> set[str]:
+    """Keys of the packs and chunks that segments refer to."""
+    listed = tuple(segments)
+    return {segment.pack for segment in listed}.union(*(segment.chunks for segment in listed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +74,9 @@ class Index:
             KeyError: A segment refers to an object that is not in `objects`.
         """
         listed = tuple(segments)
-        needed = sorted({key for segment in listed for key in (segment.pack, *segment.chunks)})
         return cls(
             segments=listed,
-            objects=MappingProxyType({key: objects[key] for key in needed}),
+            objects=MappingProxyType({key: objects[key] for key in sorted(_needed(listed))}),
             files=sum(segment.count for segment in listed),
             bytes=sum(segment.bytes for segment in listed),
             pending=sum(segment.pending for segment in listed),
@@ -86,7 +91,7 @@ class Index:
     @property
     def chunks(self) -> tuple[str, ...]:
         """Keys of the chunks that are referred to, sorted."""
-        return tuple(sorted({key for segment in self.segments for key in segment.chunks}))
+        return tuple(sorted(set().union(*(segment.chunks for segment in self.segments))))
 
     def locate(self, path: Raw) -> Segment | None:
         """The only segment that may hold a path, found in logarithmic time."""
@@ -128,7 +133,10 @@ EMPTY = Index.of((), {})
 def _encode(index: Index) -> bytes:
     segments = index.segments
     starts = int32s(accumulate((len(segment.chunks) for segment in segments), initial=0))
-    chunks = strings(list(chain.from_iterable(segment.chunks for segment in segments)))
+    keys = index.chunks  # a long history names each in many segments: made into bytes once, then taken by position
+    position = {key: at for at, key in enumerate(keys)}
+    named = chain.from_iterable(segment.chunks for segment in segments)
+    chunks = strings(keys).take(int32s(map(position.__getitem__, named)))
     columns = [
         binaries([segment.first for segment in segments]),
         binaries([segment.last for segment in segments]),
@@ -217,7 +225,8 @@ def _ref(key: str, described: object) -> ObjectRef:
 
 
 def _segments(table: pa.Table) -> Iterable[Segment]:
-    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+    plain = [column.to_pylist() for column in table.drop_columns(["chunks"]).columns]
+    for row in zip(*plain, _chunks(flat(table["chunks"])), strict=True):
         first, last, count, size, pending, digest, pack, group, chunks = row
         yield Segment(
             first=first,
@@ -228,8 +237,18 @@ def _segments(table: pa.Table) -> Iterable[Segment]:
             digest=digest,
             pack=pack,
             group=group,
-            chunks=tuple(chunks),
+            chunks=chunks,
         )
+
+
+def _chunks(column: pa.ListArray) -> Iterable[tuple[str, ...]]:
+    """The chunks of each segment; each key is one string, however many segments name it."""
+    named = column.flatten().dictionary_encode()
+    keys: list[str] = named.dictionary.to_pylist()
+    positions: list[int] = named.indices.to_pylist()
+    ends = column.offsets.to_pylist()
+    for start, end in pairwise(ends):
+        yield tuple(map(keys.__getitem__, positions[start - ends[0] : end - ends[0]]))
 
 
 def _problem(index: Index) -> str | None:
@@ -249,7 +268,7 @@ def _problem(index: Index) -> str | None:
     problem = path_problem(binaries(ends))
     if problem is not None:
         return f"at an end of a segment, {problem}"
-    needed = {key for segment in index.segments for key in (segment.pack, *segment.chunks)}
+    needed = _needed(index.segments)
     if needed != set(index.objects):
         return f"objects {sorted(needed ^ set(index.objects))} are referred to and missing, or not referred to"
     expected = Index.of(index.segments, index.objects)
