@@ -172,11 +172,12 @@ def broken(session: Session, home: Path) -> None:
     """A chunk of two versions is cut; the cache has a copy of one, and another store the chunk of a third."""
     history(session, home)
     session.run(GetCopy(ref="p/d@1.0.1"))
-    shutil.copytree(home / "store", home.parent / "target" / "backup")
+    store, full_key = session.objects.store(session.store_id()), session.objects.full_key
+    write(home.parent / "target" / "backup", {key: store.get(key) for key, _ in store.list()})
     made = {v.label: v for v in session.catalog.versions(project="p")}
     for label in ("p/d@1.0.0", "p/e@1.0.0"):
         (chunk,) = session.catalog.objects_of(made[label].id, "chunk")
-        os.truncate(home / "store" / session.catalog.id / chunk.key, 1500)
+        store.put(full_key(chunk.key), store.get(full_key(chunk.key))[:1500])
     shutil.rmtree(home.parent / "target" / "backup" / session.catalog.id / "indexes")
     (chunk,) = session.catalog.objects_of(made["p/d@1.0.0"].id, "chunk")
     os.unlink(home.parent / "target" / "backup" / session.catalog.id / chunk.key)

@@ -104,6 +104,7 @@ PAIRS = [
     "repair/gc",
 ]
 ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish", "zombie gc"]
+WORKERS_ON_SERVERS = [*PAIRS, *ZOMBIES, "crowd"] if IS_FULL else ["create-child/delete", "crowd"]
 
 Tell = Callable[[str, object], None]
 
@@ -142,6 +143,18 @@ def test_an_operation_that_was_interrupted_ends_so_with_its_catalog_in_postgresq
 def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_property: Tell) -> None:
     found = _program("workers.py", "--only", pair, "--stride", "1" if IS_FULL else "23")[pair]
     record_property("faults", ("interleavings of two workers", found["tries"], found["survived"]))
+    assert found["failures"] == []
+    assert found["tries"]
+
+
+@pytest.mark.timeout(3600 if IS_FULL else 600)
+@pytest.mark.parametrize("pair", WORKERS_ON_SERVERS)
+def test_workers_lose_nothing_with_their_catalog_in_postgresql_and_their_objects_in_s3(
+    pair: str, record_property: Tell
+) -> None:
+    stride = "7" if IS_FULL else "11"
+    found = _program("workers.py", "--backend", "servers", "--only", pair, "--stride", stride)[pair]
+    record_property("faults", ("workers on PostgreSQL and S3", found["tries"], found["survived"]))
     assert found["failures"] == []
     assert found["tries"]
 

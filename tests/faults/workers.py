@@ -20,6 +20,7 @@ from typing import Any
 
 import scenarios
 import sweep
+from backends import Backend, backend
 from scenarios import broken, deleted, draft, history, littered, sparse, uploaded, write
 
 from dataset_tasks.errors import DatasetError
@@ -283,14 +284,17 @@ PAIRS = [
 class Stage:
     """A prepared folder that every interleaving starts from."""
 
-    def __init__(self, base: Path, prepare: Callable[[Session, Path], None]) -> None:
+    def __init__(self, base: Path, prepare: Callable[[Session, Path], None], stored: Backend) -> None:
+        self._stored = stored
         self.place, self.template = base / "work", base / "template"
         self.home = self.place / "home"
         scenarios.clear(self.place)
         scenarios.clear(self.template)
         self.place.mkdir()
+        stored.empty()
         self._run(lambda session: prepare(session, self.home))
         shutil.copytree(self.place, self.template, symlinks=True)
+        stored.keep()
 
     def _run(self, work: Callable[[Session], object]) -> None:
         def child() -> int:
@@ -305,6 +309,7 @@ class Stage:
     def restore(self) -> None:
         scenarios.clear(self.place)
         shutil.copytree(self.template, self.place, symlinks=True)
+        self._stored.restore()
 
     def start(self, name: str, calls: Calls, key: str, rule: Rule | None = None) -> int:
         """A worker in a fork; what came of its call goes to a file."""
@@ -446,27 +451,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--backend", choices=("home", "servers"), default="home")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     sweep.warm()
     shared = Path("/dev/shm")
     base = Path(tempfile.mkdtemp(prefix="workers-", dir=shared if shared.is_dir() else None))
-    report: dict[str, Any] = {}
     try:
-        for pair in PAIRS:
-            if not given.only or pair.name in given.only:
-                report[pair.name] = swept(Stage(base, pair.prepare), pair, given.stride)
-        for name, prepare, request in (
-            ("zombie finalize", uploaded, finalize), ("zombie upload", draft, upload), ("zombie publish", history, publish),
-            ("zombie gc", littered, gc),
-        ):  # fmt: skip
-            if not given.only or name in given.only:
-                report[name] = zombies(Stage(base, prepare), request, given.stride)
-        if not given.only or "crowd" in given.only:
-            report["crowd"] = crowd(Stage(base, draft))
+        with backend(given.backend) as stored:
+            report = reported(base, stored, given.only, given.stride)
     finally:
         scenarios.clear(base)
     print(json.dumps(report))
+
+
+def reported(base: Path, stored: Backend, only: list[str] | None, stride: int) -> dict[str, Any]:
+    """What came of everything that was asked for."""
+    report: dict[str, Any] = {}
+    for pair in PAIRS:
+        if not only or pair.name in only:
+            report[pair.name] = swept(Stage(base, pair.prepare, stored), pair, stride)
+    for name, prepare, request in (
+        ("zombie finalize", uploaded, finalize), ("zombie upload", draft, upload), ("zombie publish", history, publish),
+        ("zombie gc", littered, gc),
+    ):  # fmt: skip
+        if not only or name in only:
+            report[name] = zombies(Stage(base, prepare, stored), request, stride)
+    if not only or "crowd" in only:
+        report["crowd"] = crowd(Stage(base, draft, stored))
+    return report
 
 
 if __name__ == "__main__":
