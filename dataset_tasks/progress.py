@@ -75,11 +75,13 @@ class _LogTask:
     def say(self, tail: str) -> None:
         seconds = max(time.monotonic() - self.started, 1e-9)
         of = f" of {self.files}" if self.files is not None else ""
-        rate = self.done_bytes / seconds / 1e6
-        self.log.info(
-            "%s: %d%s files, %.1f MB, %.1f MB/s, %.1f s%s",
-            self.title, self.done_files, of, self.done_bytes / 1e6, rate, seconds, tail,
-        )  # fmt: skip
+        size, rate = _megabytes(self.done_bytes), _megabytes(int(self.done_bytes / seconds))
+        self.log.info("%s: %d%s files, %s, %s/s, %.1f s%s", self.title, self.done_files, of, size, rate, seconds, tail)
+
+
+def _megabytes(count: int) -> str:
+    """Bytes as people read them in a log: small numbers exactly."""
+    return f"{count:,} B" if count < 100_000 else f"{count / 1e6:,.1f} MB"
 
 
 class LogLines:
