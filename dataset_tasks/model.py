@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.paths import show
 
 JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -104,9 +105,9 @@ class Version:
 
     @property
     def label(self) -> str:
-        """`project/name@version`, with the partition where there is one: what messages and tables show."""
-        shown = f"{self.project}/{self.name}@{self.version}"
-        return f"{shown} [{self.partition}]" if self.partition else shown
+        """`project/name@version`, with the partition where there is one, escaped: what messages and tables show."""
+        bare = f"{self.project}/{self.name}@{self.version}"
+        return show(f"{bare} [{self.partition}]" if self.partition else bare)
 
 
 @dataclass(frozen=True, slots=True)

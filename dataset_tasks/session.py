@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dataset_tasks import journal
+from dataset_tasks.beginning import refuse_to_begin_again
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock, Record
 from dataset_tasks.errors import ConflictError
@@ -92,6 +93,8 @@ class Session:
             if self._pid != os.getpid():
                 self._after_fork()
             if self._catalog is None:
+                if self._create:
+                    refuse_to_begin_again(self.settings)
                 self._catalog = Catalog.open(
                     self.settings.catalog_url, self.clock, create=self._create, upgrade=self.settings.embedded
                 )

@@ -187,7 +187,6 @@ class Database:
             else "See the database server's log.",
         )
 
-
     def _holder(self) -> str:
         """Who keeps others from writing, as far as the system tells; empty when it does not."""
         if self.is_sqlite:
@@ -265,8 +264,14 @@ def has_password(url: str) -> bool:
 
 def is_missing_file(url: str) -> bool:
     """Whether the URL names an SQLite file that is not there: connecting to it would make one."""
+    file = file_of(url)
+    return file is not None and not file.exists()
+
+
+def file_of(url: str) -> Path | None:
+    """The file of an SQLite catalog."""
     parsed = _parsed(url)
-    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def _sqlite_engine(url: URL) -> Engine:

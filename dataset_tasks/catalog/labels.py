@@ -15,6 +15,7 @@ from dataset_tasks.catalog.rows import checked_text, dump
 from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags
 from dataset_tasks.errors import AlreadyExistsError
 from dataset_tasks.model import JsonValue, ReportKind, State, Version
+from dataset_tasks.paths import show
 
 
 class Labels(Writes):
@@ -149,7 +150,7 @@ class Labels(Writes):
             standing = t.versions.c.state != State.ABORTED
             if connection.execute(sa.select(t.versions.c.id).where(there & standing).limit(1)).first():
                 raise AlreadyExistsError(
-                    f"{to_project}/{to_name} exists already", hint="Choose a name that no dataset has."
+                    f"{show(f'{to_project}/{to_name}')} exists already", hint="Choose a name that no dataset has."
                 )
             here = (t.versions.c.project == project) & (t.versions.c.name == name)
             moved = select_versions(connection, self.id, here, order=(t.versions.c.sequence,))

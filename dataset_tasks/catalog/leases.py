@@ -139,13 +139,16 @@ class Leases(Writes):
 
         self.db.write(work, landed=lambda _connection: None)
 
-    def is_forsaken(self, version_id: str, *, seconds: float) -> bool:
-        """Whether a version had a holder, and its lease ran out more than so many seconds ago, by the catalog's clock."""
+    def is_forsaken(self, version_id: str, *, seconds: float, run: bool = False) -> bool:
+        """Whether a version had a holder, and its lease ran out more than so many seconds ago, by the catalog's clock.
+
+        With `run`, only where that was a run that made it.
+        """
 
         def work(connection: Connection) -> bool:
             found = _lease(connection, version_id)
             before = from_micros(self.moment(connection) - int(seconds * 1_000_000))
-            return found is not None and found.expires < before
+            return found is not None and found.expires < before and not (run and found.excludes)
 
         return self.db.read(work)
 

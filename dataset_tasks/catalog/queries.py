@@ -16,6 +16,7 @@ from dataset_tasks.catalog.engine import Database
 from dataset_tasks.catalog.rows import Event, dump, from_micros, load_versions, to_micros
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.model import JsonValue, Reference, Report, State, Version
+from dataset_tasks.paths import show
 
 FINAL = (State.COMPLETED, State.PUBLISHED)
 _BEST = (
@@ -125,7 +126,7 @@ class Queries:
 
     def _next_step_for(self, wanted: Reference) -> str:
         if wanted.selector == "published":
-            return f"Publish a version, or read `{wanted.project}/{wanted.name}@latest`."
+            return f"Publish a version, or read `{show(f'{wanted.project}/{wanted.name}')}@latest`."
         return "List what there is with `dataset-tasks list`."
 
     def previous(self, project: str, name: str, partition: str | None = None) -> Version | None:

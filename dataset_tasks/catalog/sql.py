@@ -33,6 +33,7 @@ from dataset_tasks.catalog.writes import (
 )
 from dataset_tasks.errors import AlreadyExistsError, CatalogError, StateError
 from dataset_tasks.model import JsonValue, State, Version
+from dataset_tasks.paths import show
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ class Catalog(Copying, Approvals, Reads):
         ).first()
         if taken:
             raise AlreadyExistsError(
-                f"{new.project}/{new.name}@{number} exists already: {taken.id} ({taken.state})",
+                f"{show(f'{new.project}/{new.name}@{number}')} exists already: {taken.id} ({taken.state})",
                 hint="Choose another version string, or leave it out to get the next number.",
             )
 

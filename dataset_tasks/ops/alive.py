@@ -10,10 +10,14 @@ from contextlib import contextmanager
 
 from dataset_tasks.catalog.leases import RUN, Lease
 from dataset_tasks.errors import CatalogError, ConflictError
+from dataset_tasks.model import State, Version
 from dataset_tasks.ops.context import Context
+from dataset_tasks.ops.delete import abandon
 
 #: How long a run that is heard of no more is taken for alive.
 SECONDS = 300.0
+#: How long after that its draft is given up, by `gc` or by the next build of the dataset: its retry may come late.
+DEAD = 86_400.0
 _log = logging.getLogger("dataset_tasks")
 
 
@@ -36,6 +40,16 @@ def alive(context: Context, version_id: str) -> Iterator[None]:
     finally:
         done.set()
         beat.join()
+
+
+def give_up_dead(context: Context, draft: Version) -> None:
+    """Drops what killed builds left of the dataset (and partition) of a draft, once nobody can be expected back."""
+    catalog = context.session.catalog
+    for other in catalog.versions(project=draft.project, name=draft.name, states=[State.IN_PROGRESS]):
+        is_same = other.id != draft.id and other.partition == draft.partition
+        if is_same and catalog.is_forsaken(other.id, seconds=DEAD, run=True):
+            _log.warning("%s (%s) is dropped: its run was last heard of more than a day ago", other.label, other.id)
+            abandon(context, other.id)
 
 
 def _beat(context: Context, lease: Lease, done: threading.Event) -> None:

@@ -11,7 +11,7 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch, unchanged
-from dataset_tasks.ops.alive import alive
+from dataset_tasks.ops.alive import alive, give_up_dead
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.onepass import Kept
@@ -41,6 +41,7 @@ def run(context: Context, request: Build) -> BuildResult:
     """Runs the stages in order. A failure, an interrupt too, drops the draft and is raised again.
 
     Killed and run again with the same key, it goes on with the draft; with another, it begins a new one.
+    What a killed build left of the same dataset a day ago is dropped.
 
     Raises:
         InvalidArgumentError: The first stage does not create a draft.
@@ -62,6 +63,7 @@ def run(context: Context, request: Build) -> BuildResult:
 def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> BuildResult:
     catalog = context.session.catalog
     draft = catalog.version(draft_id)
+    give_up_dead(context, draft)
     before = catalog.previous(draft.project, draft.name, draft.partition)
     versions = {first.id: draft_id}
     notes: list[str] = []

@@ -42,7 +42,7 @@ def abandon(context: Context, draft_id: str) -> None:
     """Drops the draft of an operation that failed; when even that fails, the first error is the one to be told."""
     try:
         if context.session.catalog.version(draft_id).state is State.IN_PROGRESS:
-            run(context.part("abandon"), Delete(ref=draft_id))
+            run(context.part(f"abandon/{draft_id}"), Delete(ref=draft_id))
     except DatasetError as error:
         _log.warning("the draft %s could not be dropped: %s", draft_id, error)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from dataset_tasks.errors import KeyReusedError, NotFoundError
+from dataset_tasks.errors import AlreadyExistsError, KeyReusedError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
 from dataset_tasks.ops.context import RANDOM_KEY, STANDS, Context, about, digest
 from dataset_tasks.ops.requests import OPERATIONS, Request, Result
@@ -51,7 +51,13 @@ def run(
         if replayed is not None:
             settle(context, session.catalog.version(replayed.version_id))  # its try may have died behind its commit
             return replayed
-    return perform(context, request)
+    try:
+        return perform(context, request)
+    except AlreadyExistsError:
+        made = _replay(session, request, key) if key is not None and request.verb in _STRICT_KEYS else None
+        if made is None:
+            raise
+        return made  # another process was faster with the same key
 
 
 def perform(context: Context, request: Request) -> Result:

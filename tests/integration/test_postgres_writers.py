@@ -18,6 +18,8 @@ from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import NewVersion, Record
 from dataset_tasks.errors import AlreadyExistsError
 from dataset_tasks.model import State
+from dataset_tasks.ops.requests import Create
+from dataset_tasks.session import open_session
 from tests.services.postgres import Postgres
 
 FORK = multiprocessing.get_context("fork")
@@ -173,6 +175,23 @@ def test_of_many_processes_that_want_one_number_one_gets_it(url: str) -> None:
     """R15."""
     made = run_all(make_the_same, url, 16)
     assert sorted(map(len, made)) == [0] * 15 + [1]
+
+
+def begin_the_same(catalog: Catalog, _number: int) -> list[str]:
+    url = catalog.db.url.render_as_string(hide_password=False)
+    with open_session(catalog_url=url) as session:
+        numbered = session.run(Create(name="numbered", project="p"), key="run/numbered")
+        named = session.run(Create(name="named", project="p", version="spring"), key="run/named")
+        return [numbered.version_id, named.version_id]
+
+
+def test_of_many_processes_with_one_operation_key_one_makes_the_draft_and_the_others_get_it(url: str) -> None:
+    """R15."""
+    made = run_all(begin_the_same, url, 12)
+    assert len({tuple(each) for each in made}) == 1
+    catalog = Catalog.open(url, now)
+    assert sorted((v.name, v.version) for v in catalog.versions()) == [("named", "spring"), ("numbered", "1.0.0")]
+    catalog.close()
 
 
 def test_the_server_may_crash_and_come_back_while_sixteen_processes_write(server: Postgres) -> None:

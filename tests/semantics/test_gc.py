@@ -12,6 +12,7 @@ from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError, NotFoundError, StateError
 from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State, Version
+from dataset_tasks.ops.function_build import function_build, run_function_build
 from dataset_tasks.ops.requests import (
     AddFiles,
     Build,
@@ -265,6 +266,45 @@ def test_a_build_shows_that_it_is_alive_and_a_killed_one_is_given_up(
     clock.pass_days(1.1)
     assert collect(session).dropped == ("p/d@1.0.0",), "it was never finalized"
     assert session.catalog.version(made.version_id).state is State.ABORTED
+
+
+def drafts(session: Session) -> list[str]:
+    return [v.id for v in session.catalog.versions(states=[State.IN_PROGRESS])]
+
+
+def test_the_next_build_of_a_dataset_gives_up_what_a_killed_one_left_a_day_ago(
+    session: Session, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def killed(name: str, partition: str | None = None) -> str:
+        create = Create(name=name, project="p", partition=partition)
+        return session.run(Build(stages=(Stage(id="c", request=create),))).version_id  # and its process died here
+
+    left, other, part = killed("d"), killed("other"), killed("d", "2026-01")
+    by_hand = session.run(Create(name="d", project="p")).version_id
+    turn = session.run(Create(name="d", project="p")).version_id
+    session.catalog.end_lease(session.catalog.take_lease(turn, "adder", seconds=30))
+    clock.pass_days(0.9)
+    second = killed("d")
+    assert drafts(session) == [left, other, part, by_hand, turn, second], "its retry may come yet"
+    clock.pass_days(0.2)
+    third = killed("d")
+    assert drafts(session) == [other, part, by_hand, turn, second, third]
+    assert left in caplog.text
+    again = session.run(Create(name="d", project="p", version="1.0.0")).version
+    assert again == "1.0.0", "its number is free"
+
+
+def test_a_function_that_builds_a_dataset_shows_that_it_is_alive(session: Session) -> None:
+    seen: list[bool] = []
+
+    def features(inputs: object, output: Path) -> None:
+        (draft,) = drafts(session)
+        lease = session.catalog.lease(draft)
+        seen.append(lease is not None and not lease.excludes)
+        (output / "f").write_text("f")
+
+    run_function_build(session, function_build("p/d", features), key="run/1", origin={})
+    assert seen == [True]
 
 
 def test_what_nothing_refers_to_is_condemned_first_and_deleted_a_day_later(

@@ -203,6 +203,25 @@ def test_no_name_moves_the_cursor_of_a_terminal(draft, folder, capsys, caplog):
         assert "\u202e" not in text
 
 
+def test_no_name_of_a_dataset_moves_the_cursor_of_a_terminal(draft, folder, finish):
+    version = finish(draft({"a": "1"}, name="\x1b[2Jd\n", project="\u202ep"))
+    child = Dataset.create("c", "p", version)
+    refused = [
+        lambda: version.add_files(folder({"b": "1"})),
+        lambda: Dataset.delete(version.id),
+        lambda: Dataset.create(version.name, version.project, dataset_version=version.version),
+        lambda: Dataset.create("\x1bnew", "p", dataset_version="1.0.0").rename("c"),
+        lambda: child.rename(version.name) or child.move_to_project(version.project),
+        lambda: Dataset.get(dataset_name="\x1bnone", dataset_project="\x1b"),
+    ]
+    for call in refused:
+        with pytest.raises(DatasetError) as raised:
+            call()
+        for char in ("\x1b", "\u202e", "\n"):
+            assert char not in raised.value.message
+            assert char not in raised.value.hint
+
+
 # --- names of places
 
 

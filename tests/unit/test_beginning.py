@@ -1,0 +1,69 @@
+"""No catalog is begun in place of one that was lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dataset_tasks.errors import CatalogError
+from dataset_tasks.ops.requests import Create
+from dataset_tasks.session import open_session
+
+
+@pytest.fixture
+def used(home: Path) -> Path:
+    """A home in which a version was begun, with an object in its store."""
+    with open_session() as session:
+        draft = session.run(Create(name="d", project="p"))
+        session.objects.begin(draft.version_id, session.store_id(), ["chunks/x.zip"])
+    return home
+
+
+def cut(file: Path) -> None:
+    """Leaves a file of 0 bytes, as a crash of the file system does."""
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    file.touch()
+
+
+def test_a_catalog_file_that_was_cut_off_is_never_begun_anew(used: Path) -> None:
+    """R28."""
+    cut(used / "catalog.db")
+    with (
+        open_session() as session,
+        pytest.raises(CatalogError, match=r"is empty.* holds what [0-9a-f]{32} wrote") as raised,
+    ):
+        _ = session.catalog
+    assert raised.value.kind == "lost_catalog"
+    assert "catalog rebuild" in raised.value.hint
+    assert (used / "catalog.db").stat().st_size == 0
+
+
+def test_a_catalog_file_that_is_gone_is_never_begun_anew_over_its_own_store(used: Path) -> None:
+    """R28."""
+    (used / "catalog.db").unlink()
+    with open_session() as session, pytest.raises(CatalogError, match="there is no catalog"):
+        _ = session.catalog
+    assert not (used / "catalog.db").exists()
+
+
+def test_an_empty_file_is_an_error_wherever_the_store_is_unless_somebody_may_just_be_making_it(tmp_path: Path) -> None:
+    """R28."""
+    file = tmp_path / "catalog.db"
+    file.touch()
+    os.utime(file, (0, 0))
+    where = {"catalog_url": f"sqlite:///{file}", "store_url": "s3://bucket/prefix"}
+    with open_session(**where) as session, pytest.raises(CatalogError, match="is empty"):
+        _ = session.catalog
+    os.utime(file)
+    with open_session(**where) as session:
+        assert session.catalog.id
+
+
+def test_a_store_elsewhere_may_hold_the_data_of_others(used: Path, tmp_path: Path) -> None:
+    with open_session(home=tmp_path / "mine", store_url=str(used / "store")) as session:
+        assert session.catalog.id
+    with open_session(catalog_url=f"sqlite:///{tmp_path}/second.db") as session:
+        assert session.catalog.id
