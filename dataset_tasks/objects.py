@@ -10,6 +10,8 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from dataset_tasks.catalog.copying import Claimed
 from dataset_tasks.catalog.rows import to_micros
@@ -21,12 +23,17 @@ from dataset_tasks.filesystem import Buffer
 from dataset_tasks.model import ObjectRef
 from dataset_tasks.store import ObjectReader, Store, Writer
 
+if TYPE_CHECKING:
+    from dataset_tasks.manifest import Index
+
 _FORMS = {"chunk": ("chunks", "zip"), "pack": ("packs", "parquet"), "index": ("indexes", "parquet")} | {
     "pending": ("pending", "parquet"),
     "delta": ("deltas", "parquet"),
     "report": ("reports", "bin"),
 }
 _KINDS = {folder: kind for kind, (folder, _) in _FORMS.items()}
+_KEPT_INDEXES = 3
+_ASKED_AT_ONCE = 16
 
 
 def new_key(kind: str) -> str:
@@ -61,10 +68,21 @@ class Ranges:
             ObjectMissingError: The store does not hold the object.
             StorageError: The store refused, or the object is shorter.
         """
+        return self._opened().pread(offset, length)
+
+    def expect(self, offset: int, length: int) -> None:
+        """Tells that a range is about to be read from front to back; see `ObjectReader.expect`.
+
+        Raises:
+            StorageError: As `pread`.
+        """
+        self._opened().expect(offset, length)
+
+    def _opened(self) -> ObjectReader:
         with self._lock:
             if self._reader is None:
                 self._reader = self._open()
-        return self._reader.pread(offset, length)
+            return self._reader
 
 
 class Objects:
@@ -76,6 +94,7 @@ class Objects:
         self._clock = clock
         self._stores: dict[str, Store] = {}
         self._owned: set[str] = set()
+        self._indexes: tuple[tuple[str, Index], ...] = ()
         self._lock = threading.Lock()
 
     def store(self, store_id: str) -> Store:
@@ -160,9 +179,41 @@ class Objects:
             hint="Restore the store from a copy; versions that do not refer to it are not affected.",
         )
 
+    def index(self, ref: ObjectRef) -> Index:
+        """The index of a manifest. It is read and checked each time; the last few are not decoded again.
+
+        Raises:
+            IntegrityError: As `read`, or it can't be decoded.
+        """
+        from dataset_tasks.manifest import Index  # pulls in pyarrow
+
+        data = self.read(ref)
+        for sha256, known in self._indexes:
+            if sha256 == ref.sha256:
+                return known
+        index = Index.from_bytes(data, ref.key)
+        # A new tuple each time: needs no lock, neither between threads nor over a fork.
+        self._indexes = ((ref.sha256, index), *self._indexes)[:_KEPT_INDEXES]
+        return index
+
     def ranges(self, ref: ObjectRef) -> Ranges:
         """For reading parts of an object."""
         return Ranges(self.store(ref.store_id), self.full_key(ref.key), ref.size)
+
+    def check_sizes(self, refs: Collection[ObjectRef]) -> None:
+        """As `check_size` for many; a store behind a network is asked of several at once.
+
+        Raises:
+            IntegrityError: One is not there with its size.
+        """
+        is_near = all(self.store(store_id).url.startswith("file:") for store_id in {ref.store_id for ref in refs})
+        if is_near or len(refs) == 1:
+            for ref in refs:
+                self.check_size(ref)
+            return
+        with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="dataset-tasks-sizes") as pool:
+            for _ in pool.map(self.check_size, refs):
+                pass
 
     def check_size(self, ref: ObjectRef) -> None:
         """Asks the store whether the object is there with its size.

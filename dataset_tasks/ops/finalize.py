@@ -93,5 +93,4 @@ def _new_bytes(context: Context, version: Version) -> int:
 
 
 def _check_objects(context: Context, version: Version) -> None:
-    for ref in context.session.manifest(version).index.objects.values():
-        context.session.objects.check_size(ref)
+    context.session.objects.check_sizes(context.session.manifest(version).index.objects.values())
