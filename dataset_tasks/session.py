@@ -131,10 +131,9 @@ class Session:
 
     def manifest(self, version: Version) -> Manifest:
         """The manifest of a version as it stands: opened without reading its entries."""
-        from dataset_tasks.manifest import EMPTY, Index, Manifest  # pulls in pyarrow
+        from dataset_tasks.manifest import EMPTY, Manifest  # pulls in pyarrow
 
-        index = Index.from_bytes(self.objects.read(version.index)) if version.index else EMPTY
-        return Manifest(index, self.objects.read)
+        return Manifest(self.objects.index(version.index) if version.index else EMPTY, self.objects.read)
 
     def chunk_opener(self, manifest: Manifest) -> Callable[[str], Ranges]:
         """Opens the chunks of a manifest by key, for ranged reads."""
