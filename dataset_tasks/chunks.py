@@ -6,10 +6,11 @@ unzip. How a member is packed follows from its size:
 - up to 1 MiB: read, hashed and compressed in one piece;
 - up to 64 MiB: in pieces, what comes out is kept in memory until its size is known;
 - larger: as that, with a temporary file in place of memory. Read twice instead, first for what stands in the header, then
-  to be written, are files that deflate does not help, and streams that can be rewound.
+  to be written, are files above 8 MiB that deflate does not help, and larger streams that can be rewound: nothing of them
+  is kept, and the sink gets their first bytes at once.
 
-So a source that turns out to be another than expected leaves no trace in the chunk, but for one case: a large file that
-changes between its two reads makes the chunk `broken`, and it can only be dropped.
+So a source that turns out to be another than expected leaves no trace in the chunk, but for one case: one that is read
+twice and changed makes the chunk `broken`, and it can only be dropped.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from dataset_tasks.zipformat import DEFLATED, STORED, central_header, end_of_arc
 Compression: TypeAlias = Literal["deflate", "store"]
 
 MOST_IN_MEMORY: Final = 64 << 20
+#: A file of more bytes than this, which deflate does not help, is read twice rather than kept.
+_READ_TWICE: Final = 8 << 20
 #: A chunk is best closed at this many members: its directory stays small, and any unzip of any age opens it.
 MOST_MEMBERS: Final = 50_000
 _BATCH: Final = 1 << 20
@@ -145,7 +148,7 @@ class ChunkWriter:
         if size <= PIECE:
             return self._add_small(read, path, name, size, sha256)
         sample = _sample(read, size) if isinstance(source, int) else b""
-        if size > MOST_IN_MEMORY and isinstance(source, int) and not (self._deflate and _shrinks(sample)):
+        if size > _READ_TWICE and isinstance(source, int) and not (self._deflate and _shrinks(sample)):
             return self._add_twice_read(read, path, name, size, sha256)
         if size > MOST_IN_MEMORY and isinstance(source, Rewindable):
             return self._add_rewound(source, path, name, size, sha256)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from dataset_tasks.errors import IntegrityError, ObjectMissingError, SourceError, StateError
 from dataset_tasks.filesystem import Buffer
-from dataset_tasks.members import Member, RangedReader, member_pieces, unpack
+from dataset_tasks.members import ForeseeingReader, Member, RangedReader, member_pieces, unpack
 from dataset_tasks.paths import first_fault, show, to_text
 from dataset_tasks.progress import Task
 
@@ -342,6 +342,8 @@ class Extraction:
             return None
 
     def _extract_large(self, chunk: RangedReader, row: int, rows: Rows, stats: Stats) -> None:
+        if isinstance(chunk, ForeseeingReader):
+            chunk.expect(rows.offset[row], rows.stored[row])
         pieces = self._counted(member_pieces(chunk, rows.member(row)))
         stats[row] = self._place.write_pieces(rows.path[row], pieces)
         self._count(1, 0)

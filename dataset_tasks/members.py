@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from isal import igzip_lib, isal_zlib
 
@@ -27,6 +27,14 @@ class RangedReader(Protocol):
 
     def pread(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`."""
+
+
+@runtime_checkable
+class ForeseeingReader(RangedReader, Protocol):
+    """One that reads ahead, and no more than is wanted, when it is told what is."""
+
+    def expect(self, offset: int, length: int) -> None:
+        """Tells that a range is about to be read from front to back."""
 
 
 class Member(NamedTuple):

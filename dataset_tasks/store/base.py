@@ -154,6 +154,9 @@ class ObjectReader(ABC):
             StorageError: The store refused or did not answer.
         """
 
+    def expect(self, offset: int, length: int) -> None:  # noqa: B027 - where nothing is read ahead, nothing is to be done
+        """Tells that `length` bytes from `offset` are about to be read from front to back: a hint, no promise."""
+
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Gives back what the reader holds; again it does nothing."""
 

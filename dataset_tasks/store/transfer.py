@@ -27,7 +27,7 @@ _AHEAD: Final = 4
 _GAP: Final = 256 << 10
 #: A stream that came so far (bytes) is read ahead of.
 _STREAM: Final = 1 << 20
-_STREAMS: Final = 4
+_STREAMS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,17 +130,19 @@ def read_blocks(read: Callable[[int, int], bytes], threads: Threads, offset: int
 
 
 class _Stream:
-    """One reader from front to back: blocks from `start` on, some of them asked for before they are wanted."""
+    """One reader from front to back: blocks from `start` to `until`, some of them asked for before they are wanted."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, until: int) -> None:
         self.start = self.end = start
+        self.until = until
         self.blocks: dict[int, Future[bytes]] = {}
         self.read = 0
         self.first = self.last = self.ahead = 0
 
-    def goes_on_at(self, offset: int) -> bool:
-        """Whether a read there is one of this stream: threads that take turns may come a little late."""
-        return offset >= self.start and -BLOCK_BYTES <= offset - self.end <= _GAP
+    def goes_on_with(self, offset: int, length: int) -> bool:
+        """Whether a read is one of this stream: threads that take turns may come a little late."""
+        is_within = self.start <= offset and offset + length <= self.until
+        return is_within and -BLOCK_BYTES <= offset - self.end <= _GAP
 
 
 class ReadAhead(ObjectReader):
@@ -169,7 +171,7 @@ class ReadAhead(ObjectReader):
         if not length:
             return b""
         with self._lock:
-            stream = self._stream(offset)
+            stream = self._stream(offset, length)
             stream.end = max(stream.end, offset + length)
             if stream.read < _STREAM:  # may be the only one: just its range is asked for
                 stream.start, blocks = stream.end, {}
@@ -186,13 +188,21 @@ class ReadAhead(ObjectReader):
             self.close()  # what failed, or was not waited for, is asked for anew
             raise
 
-    def _stream(self, offset: int) -> _Stream:
+    def expect(self, offset: int, length: int) -> None:
+        """Reads ahead from the first byte of a range on, and nothing behind it; see `ObjectReader.expect`."""
+        if length > BLOCK_BYTES and offset + length <= self.size:
+            stream = _Stream(offset, offset + length)
+            stream.read, stream.ahead = _STREAM, _AHEAD
+            with self._lock:
+                self._streams.append(stream)
+
+    def _stream(self, offset: int, length: int) -> _Stream:
         for stream in self._streams:
-            if stream.goes_on_at(offset):
+            if stream.goes_on_with(offset, length):
                 self._streams.remove(stream)
                 break
         else:
-            stream = _Stream(offset)
+            stream = _Stream(offset, self.size)
         self._streams.append(stream)  # the one not used for longest is let go
         return stream
 
@@ -203,19 +213,19 @@ class ReadAhead(ObjectReader):
             return {}  # another thread was faster, and what it left behind is gone
         if last > stream.last:
             stream.last, stream.ahead = last, min(stream.ahead + 1, _AHEAD)
-        final = (self.size - 1 - stream.start) // BLOCK_BYTES
+        final = (stream.until - 1 - stream.start) // BLOCK_BYTES
         for number in range(first, min(last + stream.ahead, final) + 1):
             if number not in stream.blocks:
-                stream.blocks[number] = self._begin(stream.start + number * BLOCK_BYTES)
+                stream.blocks[number] = self._begin(stream.start + number * BLOCK_BYTES, stream.until)
         wanted = {number: stream.blocks[number] for number in range(first, last + 1)}
-        is_end = offset + length == self.size
+        is_end = offset + length == stream.until
         stream.first = final + 1 if is_end else (offset + length - stream.start) // BLOCK_BYTES
         for number in [number for number in stream.blocks if number < stream.first]:
             del stream.blocks[number]
         return wanted
 
-    def _begin(self, start: int) -> Future[bytes]:
-        return self._threads.submit(lambda: self._read(start, min(BLOCK_BYTES, self.size - start)))
+    def _begin(self, start: int, until: int) -> Future[bytes]:
+        return self._threads.submit(lambda: self._read(start, min(BLOCK_BYTES, until - start)))
 
     def close(self) -> None:
         """Lets go of what was read ahead; see `ObjectReader.close`."""

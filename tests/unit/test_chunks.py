@@ -90,6 +90,7 @@ WORDS = (b"some words that come again and again, %d\n" * 20 % tuple(range(20))) 
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files above 4 MiB count as large, so that all three ways are taken."""
     monkeypatch.setattr(chunks, "MOST_IN_MEMORY", 4 * PIECE)
+    monkeypatch.setattr(chunks, "_READ_TWICE", 4 * PIECE)
 
 
 @SOURCES

@@ -162,6 +162,22 @@ def test_what_is_held_in_memory_is_bounded() -> None:
     assert not reader._streams
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_of_a_range_that_is_expected_each_byte_is_read_once_and_none_behind_it(at_once: int) -> None:
+    source = Source()
+    wanted = [(7 + 5100 * number, 5000) for number in range(4)]
+    with ReadAhead("k", len(DATA), source.read, Threads()) as reader:
+        for some in [wanted[:at_once], wanted[at_once:]]:
+            for offset, length in some:
+                reader.expect(offset, length)
+            for start in range(0, 5000, 250):  # in turns, as by threads
+                for offset, _ in some:
+                    assert reader.pread(offset + start, 250) == DATA[offset + start : offset + start + 250]
+        assert not any(stream.blocks for stream in reader._streams)
+    read = sorted(each for offset, length in source.reads for each in range(offset, offset + length))
+    assert read == [each for offset, length in wanted for each in range(offset, offset + length)]
+
+
 def test_nothing_is_held_of_what_was_read_to_its_end() -> None:
     reader = ReadAhead("k", 5 * BLOCK, Source().read, Threads())
     for at in range(0, 5 * BLOCK, 500):
