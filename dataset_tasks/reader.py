@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest import STORED, Entry
-from dataset_tasks.members import Member, RangedReader, member_pieces
+from dataset_tasks.members import Member, RangedReader, member_pieces, read_member
 from dataset_tasks.paths import show
 
 
@@ -45,30 +45,47 @@ class _Reader(io.RawIOBase):
 class EntryReader(_Reader):
     """Reads one entry. Stored members are read where one looks; deflated ones from the start, and again after a seek back.
 
-    A read that goes through the whole file in order checks its hash at the end.
+    A read that goes through the whole file in order checks its hash at the end. What does not fit is read once more, from
+    the store itself: damage that happened on the way is mended, unless bytes that were handed out already have it.
+
+    Args:
+        open_chunk: Opens the chunk, each time anew.
+        entry: What to read.
 
     Raises:
         IntegrityError: While reading: the bytes are not those of the entry.
     """
 
-    def __init__(self, chunk: RangedReader, entry: Entry) -> None:
+    def __init__(self, open_chunk: Callable[[], RangedReader], entry: Entry) -> None:
         super().__init__(entry.size)
-        self._chunk = chunk
+        self._open_chunk = open_chunk
+        self._chunk = open_chunk()
         self._entry = entry
+        self._member = Member(entry.path, entry.size, entry.hash, entry.offset, entry.stored, entry.method)
         self._sha = hashlib.sha256()
         self._hashed_to = 0
         self._pieces: Iterator[bytes] = iter(())
         self._piece = b""
         self._piece_at = -1
 
+    def readall(self) -> bytes:
+        """The rest; the whole file at once is checked before it is handed out."""
+        if self._at or not self._size:
+            return super().readall() or b""
+        try:
+            data = read_member(self._chunk, self._member)
+        except IntegrityError:
+            data = read_member(self._open_chunk(), self._member)
+        self._at = self._size
+        return data
+
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # any writable buffer
         """Fills the buffer as far as the file goes; 0 at the end."""
         length = min(len(buffer), max(self._entry.size - self._at, 0))
         if not length:
             return 0
-        data = self._stored(length) if self._entry.method == STORED else self._inflated(length)
+        data = self._checked(self._stored(length) if self._entry.method == STORED else self._inflated(length))
         buffer[: len(data)] = data
-        self._check(data)
         self._at += len(data)
         return len(data)
 
@@ -76,30 +93,53 @@ class EntryReader(_Reader):
         return self._chunk.pread(self._entry.offset + self._at, length)
 
     def _inflated(self, length: int) -> bytes:
+        try:
+            self._inflate_to_here()
+        except IntegrityError:  # on the way, or in the store?
+            self._chunk, self._piece_at = self._open_chunk(), -1
+            self._inflate_to_here()
+        start = self._at - self._piece_at
+        return self._piece[start : start + length]
+
+    def _inflate_to_here(self) -> None:
+        """Goes on, or begins, to the piece that holds the next byte."""
         if self._piece_at < 0 or self._at < self._piece_at:
-            entry = self._entry
-            member = Member(entry.path, entry.size, entry.hash, entry.offset, entry.stored, entry.method)
-            self._pieces, self._piece, self._piece_at = member_pieces(self._chunk, member), b"", 0
+            self._pieces, self._piece, self._piece_at = member_pieces(self._chunk, self._member), b"", 0
         while self._at >= self._piece_at + len(self._piece):
             self._piece_at += len(self._piece)
             piece = next(self._pieces, None)
             if piece is None:
                 raise IntegrityError(f"{show(self._entry.path)} ends at {self._piece_at} of {self._entry.size} bytes")
             self._piece = piece
-        start = self._at - self._piece_at
-        return self._piece[start : start + length]
 
-    def _check(self, data: bytes) -> None:
+    def _checked(self, data: bytes) -> bytes:
+        """The next bytes to hand out, hashed when they are in order; those that end the file have to fit its hash."""
         if self._at != self._hashed_to:
-            return
-        self._sha.update(data)
+            return data
+        sha = self._sha.copy()
+        sha.update(data)
+        if self._at + len(data) == self._entry.size and sha.digest() != self._entry.hash:
+            return self._read_again(len(data))
+        self._sha = sha
         self._hashed_to += len(data)
-        if self._hashed_to == self._entry.size and self._sha.digest() != self._entry.hash:
+        return data
+
+    def _read_again(self, length: int) -> bytes:
+        """The last bytes of the file, if the store has it whole and what was handed out of it is right."""
+        before, tail = hashlib.sha256(), bytearray()
+        left = self._at
+        for piece in member_pieces(self._open_chunk(), self._member):
+            before.update(piece[:left])
+            tail += piece[left:]
+            left = max(left - len(piece), 0)
+        if before.digest() != self._sha.digest():
             raise IntegrityError(
-                f"{show(self._entry.path)} is damaged in the store: its SHA-256 is not what was finalized",
+                f"{show(self._entry.path)} was damaged on its way from the store: what was read of it is wrong",
                 paths=(show(self._entry.path),),
-                hint="Run `dataset-tasks verify` to see what else is.",
+                hint="Open and read it again: the store holds it whole.",
             )
+        assert len(tail) == length
+        return bytes(tail)
 
 
 class LinkReader(_Reader):

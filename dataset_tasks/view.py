@@ -138,7 +138,7 @@ class VersionView:
         if entry.link is not None:
             pieces = partial(external.fetch, entry.link, entry.pin or "", entry.size)
             return io.BufferedReader(LinkReader(pieces, entry.size), buffer_size=1 << 20)
-        chunk = self._session.chunk_opener(manifest)(entry.chunk or "")
+        chunk = partial(self._session.chunk_opener(manifest), entry.chunk or "")
         return io.BufferedReader(EntryReader(chunk, entry), buffer_size=1 << 20)
 
     @contextmanager

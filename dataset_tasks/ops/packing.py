@@ -90,14 +90,14 @@ class Packed:
     bytes: int = 0
 
     @staticmethod
-    def read_delta(session: Session, store_id: str, key: str) -> pa.Table:
+    def read_delta(session: Session, delta: ObjectRef) -> pa.Table:
         """The placements that a delta object lists.
 
         Raises:
-            IntegrityError: It can't be decoded.
+            IntegrityError: It is missing, is not what was written, or can't be decoded.
         """
-        data = session.objects.store(store_id).get(session.objects.full_key(key))
-        with damaged(f"delta {key!r}"):
+        data = session.objects.read(delta)
+        with damaged(f"delta {delta.key!r}"):
             return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).cast(PLACEMENT_SCHEMA)
 
 
@@ -109,15 +109,20 @@ def recorded_chunks(
     Those that have no delta are given only when they are among the `kept` ones.
 
     Raises:
-        IntegrityError: A delta can't be decoded.
+        IntegrityError: As `Packed.read_delta`.
     """
     places = {packed.ref.key: packed.placed for packed in kept if packed.ref is not None}
-    for chunk in context.session.catalog.objects_of(version.id, "chunk"):
-        if chunk.state != "writing":
+    objects = context.session.catalog.objects_of(version.id)
+    refs = {
+        each.key: ObjectRef(store_id=each.store_id, key=each.key, size=each.size, sha256=each.sha256)
+        for each in objects
+    }
+    for chunk in objects:
+        if chunk.kind != "chunk" or chunk.state != "writing":
             continue
-        ref = ObjectRef(store_id=chunk.store_id, key=chunk.key, size=chunk.size, sha256=chunk.sha256)
-        if chunk.delta is not None:
-            yield ref, Packed.read_delta(context.session, chunk.store_id, chunk.delta)
+        ref, delta = refs[chunk.key], refs.get(chunk.delta or "")
+        if delta is not None:
+            yield ref, Packed.read_delta(context.session, delta)
         elif chunk.key in places:
             yield ref, places[chunk.key]
 

@@ -31,7 +31,8 @@ from dataset_tasks.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from dataset_tasks.session import open_session
+from dataset_tasks.ops import upload
+from dataset_tasks.session import Session, open_session
 from dataset_tasks.store import multipart, open_store, s3_client
 from dataset_tasks.store.s3 import S3Store
 from dataset_tasks.store.transfer import Patience
@@ -193,6 +194,55 @@ def test_a_bit_that_turned_on_the_way_is_read_again_and_never_reaches_a_file(
     copied = Path(final.get_mutable_local_copy(tmp_path / "copy"))
     assert {file.name: file.read_bytes() for file in copied.iterdir()} == FILES
     assert line.faults[0].times == 0
+
+
+@pytest.mark.parametrize("fault", ["flip", "flip_nosum"])
+def test_a_file_that_is_opened_is_read_again_when_a_bit_turned(line: Proxy, final: Dataset, fault: Action) -> None:
+    """R40: as for copies; what is damaged each time is an error."""
+    line.add(fault, "GET", "/chunks/")
+    with final.open("1") as file:
+        assert file.read() == FILES["1"]
+    assert line.faults[0].times == 0
+    line.add(fault, "GET", "/chunks/", times=1000)
+    with pytest.raises(DatasetError), final.open("1") as file:
+        file.read()
+
+
+def test_an_upload_that_goes_on_believes_no_list_that_is_not_what_it_wrote(
+    line: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R40: what was packed before is listed in deltas; a bit that turned in one is not there the second time."""
+    (tmp_path / "source").mkdir()
+    for name, content in FILES.items():
+        (tmp_path / "source" / name).write_bytes(content)
+    with open_session(store_url=url_of(line)) as session:
+        made = Dataset.create("d", "p", session=session)
+        made.add_files(tmp_path / "source")
+        with monkeypatch.context() as patched, pytest.raises(StorageError, match="ends here"):
+            patched.setattr(upload, "commit", _end)
+            made.upload(chunk_size=0.04)
+        line.add("flip_nosum", "GET", "/deltas/")
+        line.seen.clear()
+        made.upload()
+        assert line.faults[0].times == 0
+        assert line.count("GET", "/deltas/") == 3
+        made.finalize()
+        line.add("flip_nosum", "GET", "/deltas/", times=1000)
+        with pytest.raises(IntegrityError, match="deltas/.* is damaged"):
+            _with_damaged_deltas(session, tmp_path, monkeypatch)
+
+
+def _end(*_given: object, **_named: object) -> None:
+    raise StorageError("ends here")
+
+
+def _with_damaged_deltas(session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Dataset.create("e", "p", session=session)
+    made.add_files(folder / "source")
+    with monkeypatch.context() as patched, pytest.raises(StorageError, match="ends here"):
+        patched.setattr(upload, "commit", _end)
+        made.upload(chunk_size=0.04)
+    made.upload()
 
 
 def test_a_bit_that_turns_each_time_is_reported_with_the_file(line: Proxy, final: Dataset, tmp_path: Path) -> None:
