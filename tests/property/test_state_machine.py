@@ -22,7 +22,8 @@ from hypothesis.stateful import (
 )
 
 from dataset_tasks.dataset import Dataset
-from dataset_tasks.errors import DatasetError, InvalidArgumentError, StateError
+from dataset_tasks.errors import AlreadyExistsError, DatasetError, InvalidArgumentError, NotFoundError, StateError
+from dataset_tasks.ops.requests import Collect, Repack, Undelete
 from dataset_tasks.paths import DatasetPattern
 from dataset_tasks.session import open_session
 from dataset_tasks.testing.invariants import assert_invariants
@@ -45,6 +46,11 @@ _NAMES = [
 NAMES = st.sampled_from(_NAMES)
 CONTENTS = st.sampled_from([b"", b"1", b"2" * 100, b"3" * 300, bytes(range(0, 256, 3))])
 FILES = st.dictionaries(NAMES, CONTENTS, max_size=6).filter(lambda files: not _clash(files))
+#: Files behind links: nothing else ever has their content, so that a link is equal to itself alone.
+LINKED = {"x1": b"behind the first link", "more/x2": b"behind the second"}
+DATASETS = st.sampled_from(["d", "e", "f"])
+ALIASES = st.sampled_from(["prod", "stage"])
+TAGS = st.sets(st.sampled_from(["gold", "%", "a b"]), min_size=1)
 PATTERNS = st.sampled_from(["*.txt", "sub", "sub/*", "a", "other/", "*", "nothing", "s*"])
 
 
@@ -53,17 +59,23 @@ class Versions(RuleBasedStateMachine):
 
     drafts = Bundle("drafts")
     finals = Bundle("finals")
+    versions = Bundle("versions")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(targets=(finals, versions))
+    def begin(self) -> str:
         self.place = Path(tempfile.mkdtemp())
         self.session = open_session(home=self.place / "home")
         self.model: dict[str, dict[str, bytes]] = {}
-        self.parents: dict[str, dict[str, bytes]] = {}
+        self.names: dict[str, str] = {}
+        self.aliases: dict[tuple[str, str], list[str]] = {}
+        self.tags: dict[str, set[str]] = {}
+        self.facts: dict[str, object] = {}
         self.final: set[str] = set()
-        self.published: set[str] = set()
         self.deleted: set[str] = set()
+        self.purged: set[str] = set()
         self.count = 0
+        self.linked = self.folder(LINKED)
+        return self.finalize(self.create("d", []))
 
     def teardown(self) -> None:
         if hasattr(self, "session"):
@@ -84,16 +96,34 @@ class Versions(RuleBasedStateMachine):
         place.mkdir(exist_ok=True)
         return place
 
-    @rule(target=drafts, parents=st.lists(finals, max_size=2, unique=True))
-    def create(self, parents: list[str]) -> str:
+    @rule(targets=(drafts, versions), name=DATASETS, parents=st.lists(finals, max_size=2, unique=True))
+    def create(self, name: str, parents: list[str]) -> str:
         standing = [each for each in parents if each not in self.deleted]
-        made = Dataset.create("d", "p", standing, session=self.session)
+        made = Dataset.create(name, "p", standing, session=self.session)
         merged: dict[str, bytes] = {}
         for each in standing:
             merged |= self.model[each]
         self.model[made.id] = dict(merged)
-        self.parents[made.id] = merged
+        self.names[made.id] = name
         return made.id
+
+    @rule(version=consumes(drafts))
+    def drop(self, version: str) -> None:
+        Dataset.delete(version, session=self.session)
+        del self.model[version], self.names[version]
+        self.tags.pop(version, None)
+        self.facts.pop(version, None)
+
+    @rule(version=drafts, below=st.sampled_from([None, "sub", "x1"]))
+    def add_links(self, version: str, below: str | None) -> None:
+        wanted = {f"{below}/{name}" if below else name: content for name, content in LINKED.items()}
+        after = self.model[version] | wanted
+        if _clash(after):
+            self.refused(version, lambda: self.handle(version).add_external_files(self.linked.as_uri(), None, below))
+            return
+        added = self.handle(version).add_external_files(self.linked.as_uri(), None, below)
+        assert added == len(wanted.keys() - self.model[version].keys())
+        self.model[version] = after
 
     @rule(version=drafts, files=FILES, below=st.sampled_from([None, "sub", "new/deep"]))
     def add(self, version: str, files: dict[str, bytes], below: str | None) -> None:
@@ -161,9 +191,8 @@ class Versions(RuleBasedStateMachine):
             return
         assert handle.publish()
         assert handle.publish()
-        self.published.add(version)
 
-    @rule(target=finals, versions=st.lists(finals, min_size=1, max_size=3, unique=True))
+    @rule(targets=(finals, versions), versions=st.lists(finals, min_size=1, max_size=3, unique=True))
     def squash(self, versions: list[str]) -> object:
         standing = [each for each in versions if each not in self.deleted]
         graph = [set(self.handle(each).get_dependency_graph()) - {each} for each in standing]
@@ -181,10 +210,8 @@ class Versions(RuleBasedStateMachine):
             return multiple()
         made = Dataset.squash("squashed", standing, session=self.session)
         self.model[made.id] = expected
+        self.names[made.id] = "squashed"
         self.final.add(made.id)
-        self.parents[made.id] = {}
-        for each in made.parents:
-            self.parents[made.id] |= self.model[each]
         return made.id
 
     @rule(version=finals, force=st.booleans())
@@ -199,6 +226,107 @@ class Versions(RuleBasedStateMachine):
             return
         Dataset.delete(version, force=force, session=self.session)
         self.deleted.add(version)
+
+    @rule(version=finals)
+    def undelete(self, version: str) -> None:
+        if version in self.purged:
+            with pytest.raises(StateError) as raised:
+                self.session.run(Undelete(ref=version))
+            assert raised.value.kind == "purged"
+            return
+        self.session.run(Undelete(ref=version))
+        assert self.handle(version).is_final()
+        self.deleted.discard(version)
+
+    @rule(now=st.booleans())
+    def collect(self, now: bool) -> None:
+        self.session.run(Collect(now=now))  # tells only
+        self.session.run(Collect(dry_run=False, now=now))
+        if now:
+            self.purged |= self.deleted
+            assert_invariants(self.session, collected=True)
+
+    @rule(live=st.sampled_from([0.5, 1.0]))
+    def repack(self, live: float) -> None:
+        self.session.run(Repack(dry_run=False, live=live))
+
+    @rule()
+    def end_the_process(self) -> None:
+        self.session.close()
+        self.session = open_session(home=self.place / "home")
+
+    @rule(most=st.sampled_from([0, 200]))
+    def evict(self, most: int) -> None:
+        self.session.cache.evict(most_bytes=most)
+
+    @rule(version=versions, tags=TAGS, remove=st.booleans(), fact=st.integers(0, 9))
+    def label(self, version: str, tags: set[str], remove: bool, fact: int) -> None:
+        if version not in self.model or version in self.deleted:
+            return
+        handle, held = self.handle(version), self.tags.setdefault(version, set())
+        if remove:
+            handle.remove_tags(tags)
+            held -= tags
+        else:
+            handle.add_tags(tags)
+            held |= tags
+        handle.set_metadata({"fact": fact})
+        self.facts[version] = {"fact": fact}
+
+    @rule(version=finals, alias=ALIASES)
+    def set_alias(self, version: str, alias: str) -> None:
+        if version in self.deleted:
+            return
+        Dataset.set_alias(alias, version, session=self.session)
+        self.aliases.setdefault((self.names[version], alias), []).append(version)
+
+    @rule(version=finals, alias=ALIASES)
+    def roll_back(self, version: str, alias: str) -> None:
+        moves = self.aliases.get((self.names[version], alias), [])
+        before = next((each for each in reversed(moves[:-1]) if each != moves[-1]), None)
+        if version in self.deleted or before in self.deleted:
+            return
+        if before is None:
+            with pytest.raises(NotFoundError):
+                self.handle(version).rollback_alias(alias)
+            return
+        assert self.handle(version).rollback_alias(alias) == before
+        moves.append(before)
+
+    @rule(version=versions, name=DATASETS)
+    def rename(self, version: str, name: str) -> None:
+        old = self.names.get(version)
+        if version not in self.model or version in self.deleted or name == old:
+            return
+        if name in self.names.values():
+            with pytest.raises(AlreadyExistsError):
+                self.handle(version).rename(name)
+            return
+        self.handle(version).rename(name)
+        self.names = {each: name if held == old else held for each, held in self.names.items()}
+        self.aliases = {(name if held == old else held, alias): m for (held, alias), m in self.aliases.items()}
+
+    @rule(version=finals, pattern=PATTERNS, parts=st.integers(1, 3))
+    def copy_in_parts(self, version: str, pattern: str, parts: int) -> None:
+        if version in self.deleted:
+            return
+        handle, wanted = self.handle(version), DatasetPattern(pattern)
+        some = {n: c for n, c in self.model[version].items() if wanted.matches(n.encode())}
+        assert _content(Path(str(handle.get_local_copy(files=pattern)))) == some
+        split = [_content(Path(str(handle.get_local_copy(part=i, num_parts=parts)))) for i in range(parts)]
+        assert sum(map(len, split)) == len(self.model[version])
+        assert {name: content for part in split for name, content in part.items()} == self.model[version]
+
+    @rule(version=finals)
+    def copy_to_write_in(self, version: str) -> None:
+        if version in self.deleted:
+            return
+        target = self.place / "own"
+        self.handle(version).get_mutable_local_copy(target, overwrite=True)
+        assert _content(target) == self.model[version]
+        for path in target.rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"changed")  # never seen by anybody else
 
     @rule(version=finals)
     def copy(self, version: str) -> None:
@@ -224,9 +352,20 @@ class Versions(RuleBasedStateMachine):
         for version, expected in self.model.items():
             if version in self.deleted:
                 continue
-            assert self.handle(version).list_files() == sorted(expected, key=str.encode)
+            handle = self.handle(version)
+            assert handle.list_files() == sorted(expected, key=str.encode)
+            assert (handle.name, set(handle.tags)) == (self.names[version], self.tags.get(version, set()))
+            assert handle.get_metadata() == self.facts.get(version)
             if version in self.final:
                 self.assert_lists(version, self.inherited(version), None)
+
+        for (name, alias), moves in self.aliases.items():
+            asked = {"dataset_project": "p", "dataset_name": name, "dataset_version": alias, "session": self.session}
+            if moves[-1] not in self.deleted:
+                assert Dataset.get(**asked).id == moves[-1]
+                continue
+            with pytest.raises(NotFoundError):
+                Dataset.get(**asked)
 
     def inherited(self, version: str) -> dict[str, bytes]:
         """What the parents hold together, those that are deleted counting as empty."""
@@ -266,7 +405,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 Versions.TestCase.settings = settings(
     max_examples=25,
-    stateful_step_count=25,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
