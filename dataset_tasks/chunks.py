@@ -1,4 +1,4 @@
-"""Packing files into chunks: zip archives that hold the bytes of entries. `members` reads them.
+"""Packing files into chunks: zip archives that hold the bytes of entries. `members` reads them, `deflating` gives the bytes.
 
 Sizes stand before the data (no data descriptors), so an archive can be written to any sink in one go and opened by any
 unzip. How a member is packed follows from its size:
@@ -17,19 +17,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Protocol
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
+from dataset_tasks.deflating import (
+    FIRST,
+    Compression,
+    Packing,
+    Prepared,
+    Read,
+    Reader,
+    Rewindable,
+    check_read,
+    compressed,
+    file_reader,
+    other_size,
+    pieces_of,
+    sample_of,
+    shrinks,
+    stream_reader,
+)
 from dataset_tasks.errors import SourceError, StateError
-from dataset_tasks.filesystem import Buffer, pread_all
+from dataset_tasks.filesystem import Buffer
 from dataset_tasks.members import PIECE, Member, RangedReader, damaged, member_pieces
 from dataset_tasks.paths import show, to_text
 from dataset_tasks.spool import Spool
 from dataset_tasks.zipformat import DEFLATED, STORED, central_header, end_of_archive, local_header, member_name
-
-Compression: TypeAlias = Literal["deflate", "store"]
 
 MOST_IN_MEMORY: Final = 64 << 20
 #: A file of more bytes than this, which deflate does not help, is read twice rather than kept.
@@ -37,9 +51,6 @@ _READ_TWICE: Final = 8 << 20
 #: A chunk is best closed at this many members: its directory stays small, and any unzip of any age opens it.
 MOST_MEMBERS: Final = 50_000
 _BATCH: Final = 1 << 20
-_SAMPLE: Final = 4096
-_SAMPLED_FROM: Final = 1 << 16
-_WORTH_IT: Final = 0.95
 
 
 class Sink(Protocol):
@@ -47,53 +58,6 @@ class Sink(Protocol):
 
     def write(self, data: Buffer) -> None:
         """Appends bytes."""
-
-
-class Reader(Protocol):
-    """A source that is no file."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes, none at the end."""
-
-
-@runtime_checkable
-class Rewindable(Reader, Protocol):
-    """A source that is no file and can be read twice."""
-
-    def rewind(self) -> None:
-        """Goes back to the beginning."""
-
-
-class Prepared(NamedTuple):
-    """A file that was read and packed, but is in no chunk yet: its size, SHA-256 and CRC, and what a chunk will hold."""
-
-    size: int
-    sha256: bytes
-    crc: int
-    method: int
-    stored: int
-    pieces: list[Buffer]
-
-
-def prepare(fd: int, path: bytes, size: int, compression: Compression = "deflate") -> Prepared:
-    """Reads a file of at most `MOST_IN_MEMORY` bytes once, hashes and packs it. May run in any thread.
-
-    Args:
-        fd: Descriptor of a regular file, read from its beginning whatever its position.
-        path: How messages call it.
-        size: Bytes that it should have; the outcome tells how many there were, one more at most.
-        compression: As for `ChunkWriter`.
-
-    Raises:
-        SourceError: It can't be read.
-    """
-    read = _file_reader(fd, path)
-    if size <= PIECE:
-        return _prepared(read(0, size + 1), deflates=compression == "deflate")
-    packing = _Packing(deflates=compression == "deflate" and _shrinks(_sample(read, size)))
-    pieces = [packing.take(piece) for piece in _pieces(read, size)]
-    pieces.append(packing.end())
-    return Prepared(packing.found, packing.sha.digest(), packing.crc, packing.method, packing.stored, pieces)
 
 
 class ChunkWriter:
@@ -143,12 +107,12 @@ class ChunkWriter:
             StateError: The chunk is finished or broken.
         """
         self._check_open(path)
-        read = _file_reader(source, path) if isinstance(source, int) else _stream_reader(source, path)
+        read = file_reader(source, path) if isinstance(source, int) else stream_reader(source, path)
         name = member_name(path)
         if size <= PIECE:
             return self._add_small(read, path, name, size, sha256)
-        sample = _sample(read, size) if isinstance(source, int) else b""
-        if size > _READ_TWICE and isinstance(source, int) and not (self._deflate and _shrinks(sample)):
+        sample = sample_of(read, size) if isinstance(source, int) else b""
+        if size > _READ_TWICE and isinstance(source, int) and not (self._deflate and shrinks(sample)):
             return self._add_twice_read(read, path, name, size, sha256)
         if size > MOST_IN_MEMORY and isinstance(source, Rewindable):
             return self._add_rewound(source, path, name, size, sha256)
@@ -235,11 +199,11 @@ class ChunkWriter:
                 kind="chunk_closed",
             )
 
-    def _add_small(self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
+    def _add_small(self, read: Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
         data = read(0, size + 1)
         digest = hashlib.sha256(data).digest()
-        _check(path, size, len(data), sha256, digest)
-        packed = _compress(data) if self._deflate else data
+        check_read(path, size, len(data), sha256, digest)
+        packed = compressed(data) if self._deflate else data
         method = STORED if packed is data else DEFLATED
         self.broken = True
         self._head(name, method, isal_zlib.crc32(data), len(packed), size)
@@ -249,14 +213,14 @@ class ChunkWriter:
         return member
 
     def _add_spooled(
-        self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None, sample: bytes
+        self, read: Read, path: bytes, name: bytes, size: int, sha256: bytes | None, sample: bytes
     ) -> Member:
         sha = hashlib.sha256()
         crc = found = 0
         deflater: isal_zlib.Compress | None = None
         with Spool(size > MOST_IN_MEMORY, self._scratch) as spool:
-            for piece in _pieces(read, size):
-                if not found and self._deflate and _shrinks(sample or piece[: 4 * _SAMPLE]):
+            for piece in pieces_of(read, size):
+                if not found and self._deflate and shrinks(sample or piece[:FIRST]):
                     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
                 sha.update(piece)
                 crc = isal_zlib.crc32(piece, crc)
@@ -265,7 +229,7 @@ class ChunkWriter:
             if deflater:
                 spool.write(deflater.flush())
             digest = sha.digest()
-            _check(path, size, found, sha256, digest)
+            check_read(path, size, found, sha256, digest)
             method = DEFLATED if deflater else STORED
             self.broken = True
             self._head(name, method, crc, spool.size, size)
@@ -275,25 +239,25 @@ class ChunkWriter:
             self.broken = False
         return member
 
-    def _add_twice_read(self, read: _Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
+    def _add_twice_read(self, read: Read, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
         expected_crc = found = 0
-        for piece in _pieces(read, size):
+        for piece in pieces_of(read, size):
             expected_crc = isal_zlib.crc32(piece, expected_crc)
             found += len(piece)
         if found != size:
-            raise _other_size(path, size, found)
+            raise other_size(path, size, found)
         self.broken = True
         self._head(name, STORED, expected_crc, size, size)
         offset = self.size
         sha = hashlib.sha256()
         crc = found = 0
-        for piece in _pieces(read, size):
+        for piece in pieces_of(read, size):
             sha.update(piece)
             crc = isal_zlib.crc32(piece, crc)
             found += len(piece)
             self._put(piece)
         digest = sha.digest()
-        _check(path, size, found, sha256, digest)
+        check_read(path, size, found, sha256, digest)
         if crc != expected_crc:
             raise SourceError(
                 f"{show(path)} changed while it was packed", paths=(to_text(path),), hint="Add the file again."
@@ -303,18 +267,18 @@ class ChunkWriter:
 
     def _add_rewound(self, source: Rewindable, path: bytes, name: bytes, size: int, sha256: bytes | None) -> Member:
         """Packs a stream that was packed once before for what stands in the header; neither memory nor disk holds it."""
-        read = _stream_reader(source, path)
-        first = _Packing(deflates=self._deflate)
-        for piece in _pieces(read, size):
+        read = stream_reader(source, path)
+        first = Packing(deflates=self._deflate)
+        for piece in pieces_of(read, size):
             first.take(piece)
         first.end()
-        _check(path, size, first.found, sha256, first.sha.digest())
+        check_read(path, size, first.found, sha256, first.sha.digest())
         source.rewind()
         self.broken = True
         self._head(name, first.method, first.crc, first.stored, size)
         offset = self.size
-        second = _Packing(deflates=first.method == DEFLATED)
-        for piece in _pieces(read, size):
+        second = Packing(deflates=first.method == DEFLATED)
+        for piece in pieces_of(read, size):
             self._put(second.take(piece))
         self._put(second.end())
         if (second.found, second.sha.digest(), second.stored) != (size, first.sha.digest(), first.stored):
@@ -345,58 +309,6 @@ class ChunkWriter:
         self._sink.write(data)
 
 
-def _prepared(data: bytes, *, deflates: bool) -> Prepared:
-    packed = _compress(data) if deflates else data
-    method = STORED if packed is data else DEFLATED
-    return Prepared(
-        len(data), hashlib.sha256(data).digest(), isal_zlib.crc32(data), method, len(packed), [packed] if packed else []
-    )
-
-
-def _compress(data: bytes) -> bytes:
-    """The data deflated, or itself where that does not help."""
-    if len(data) < 32:
-        return data
-    if len(data) > _SAMPLED_FROM and not _shrinks(
-        _sample(lambda offset, length: data[offset : offset + length], len(data))
-    ):
-        return data
-    packed = igzip_lib.compress(data, 1, igzip_lib.COMP_DEFLATE)
-    return packed if len(packed) < _WORTH_IT * len(data) else data
-
-
-class _Packing:
-    """One pass over a stream: what comes out of it, and what its header says in the end."""
-
-    def __init__(self, *, deflates: bool) -> None:
-        self.sha = hashlib.sha256()
-        self.crc = self.found = self.stored = 0
-        self._may_deflate = deflates
-        self._deflater: isal_zlib.Compress | None = None
-
-    @property
-    def method(self) -> int:
-        """How the bytes are stored."""
-        return DEFLATED if self._deflater else STORED
-
-    def take(self, piece: bytes) -> Buffer:
-        """The next bytes as they are stored; the first ones decide whether they are deflated."""
-        if not self.found and self._may_deflate and _shrinks(piece[: 4 * _SAMPLE]):
-            self._deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
-        self.sha.update(piece)
-        self.crc = isal_zlib.crc32(piece, self.crc)
-        self.found += len(piece)
-        packed = self._deflater.compress(piece) if self._deflater else piece
-        self.stored += len(packed)
-        return packed
-
-    def end(self) -> bytes:
-        """What is left."""
-        rest = self._deflater.flush() if self._deflater else b""
-        self.stored += len(rest)
-        return rest
-
-
 class _Watched:
     """A chunk whose reads are hashed in order; keeps the data where one read was all."""
 
@@ -409,79 +321,3 @@ class _Watched:
         self.only = self._chunk.pread(offset, length)
         self.sha.update(self.only)
         return self.only
-
-
-_Read: TypeAlias = Callable[[int, int], bytes]
-
-
-def _file_reader(fd: int, path: bytes) -> _Read:
-    def read(offset: int, length: int) -> bytes:
-        try:
-            return pread_all(fd, offset, length, enough=length - 1)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    return read
-
-
-def _stream_reader(stream: Reader, path: bytes) -> _Read:
-    """Gives what comes next: nobody asks for another offset."""
-
-    def read(_offset: int, length: int) -> bytes:
-        parts = []
-        try:
-            while length and (part := stream.read(length)):
-                parts.append(part)
-                length -= len(part)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    return read
-
-
-def _pieces(read: _Read, size: int) -> Iterator[bytes]:
-    """The source in pieces of at most 1 MiB, and up to one byte more than there should be."""
-    offset = 0
-    while offset <= size:
-        piece = read(offset, min(PIECE, size + 1 - offset))
-        if not piece:
-            return
-        offset += len(piece)
-        yield piece
-
-
-def _sample(read: _Read, size: int) -> bytes:
-    return read(0, _SAMPLE) + read(size // 2, _SAMPLE) + read(size - _SAMPLE, _SAMPLE)
-
-
-def _shrinks(sample: bytes) -> bool:
-    return len(igzip_lib.compress(sample, 1, igzip_lib.COMP_DEFLATE)) < _WORTH_IT * len(sample)
-
-
-def _check(path: bytes, size: int, found: int, sha256: bytes | None, digest: bytes) -> None:
-    if found != size:
-        raise _other_size(path, size, found)
-    if sha256 is not None and digest != sha256:
-        raise SourceError(
-            f"{show(path)} changed since it was added: expected SHA-256 {sha256.hex()}, found {digest.hex()}",
-            paths=(to_text(path),),
-            hint="Add the file again, or put the old content back, then upload again.",
-        )
-
-
-def _other_size(path: bytes, size: int, found: int) -> SourceError:
-    more = "more than that" if found > size else str(found)
-    return SourceError(
-        f"{show(path)} changed since it was added: expected {size} bytes, found {more}",
-        paths=(to_text(path),),
-        hint="Add the file again, or put the old content back, then upload again.",
-    )
-
-
-def _unreadable(path: bytes, error: OSError) -> SourceError:
-    return SourceError(
-        f"can't read the source of {show(path)}: {error.strerror or error}",
-        paths=(to_text(path),),
-        hint="Make it readable, or add it again from where it is now.",
-    )

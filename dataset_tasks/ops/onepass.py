@@ -17,7 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Self
 
-from dataset_tasks.chunks import MOST_IN_MEMORY, ChunkWriter, Prepared, prepare
+from dataset_tasks.chunks import MOST_IN_MEMORY, ChunkWriter
+from dataset_tasks.deflating import Prepared, prepare
 from dataset_tasks.errors import SourceError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.hashing import Outcome, Reader, Reading, difference, hash_opened, open_file

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dataset_tasks.catalog.collect import Root
-from dataset_tasks.chunks import ChunkWriter, Reader
+from dataset_tasks.chunks import ChunkWriter
+from dataset_tasks.deflating import Reader
 from dataset_tasks.errors import ConflictError, IntegrityError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Segment
