@@ -1,6 +1,6 @@
 """Packing and extracting against `sha256 + tar` and `cp -r`: CPU seconds of this process and its children.
 
-    python tests/benchmarks/chunks_bench.py [small|large] [--folder FOLDER] [--repeat N]
+    python tests/benchmarks/chunks_bench.py [small|large|both] [--folder FOLDER] [--repeat N] [--keep]
 
 `small` is 20,000 files of 4 KiB, half noise and half words, `large` one file of 512 MiB that half shrinks. Ratios below 1.3 prove
 nothing on a shared machine.
@@ -20,6 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from results import Cell, Results, Table
 
 from dataset_tasks.cache import Cache, TreeKey
 from dataset_tasks.chunks import ChunkWriter
@@ -129,8 +131,8 @@ def hash_and_tar(source: Path, files: Files, out: Path) -> None:
     subprocess.run(["tar", "cf", out, "-C", source, "."], check=True)
 
 
-def measure(what: str, repeat: int, action: Callable[[], object], clean: Callable[[], object]) -> None:
-    """Prints the best of some runs."""
+def measure(what: str, repeat: int, action: Callable[[], object], clean: Callable[[], object]) -> list[Cell]:
+    """Prints the best of some runs; the row for a table."""
     best: tuple[float, float] | None = None
     for _ in range(repeat):
         clean()
@@ -141,6 +143,7 @@ def measure(what: str, repeat: int, action: Callable[[], object], clean: Callabl
     assert best is not None
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{what:34s} cpu {best[0]:6.2f} s  wall {best[1]:6.2f} s  peak of the process {rss} MiB", flush=True)
+    return [what, best[0], best[1], rss]
 
 
 def _cpu() -> float:
@@ -153,15 +156,37 @@ def _cpu() -> float:
 def main() -> None:
     """Runs the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="?", choices=["small", "large"], default="small")
+    parser.add_argument("which", nargs="?", choices=["small", "large", "both"], default="small")
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    base = Path(tempfile.mkdtemp(prefix="chunks-bench-", dir=options.folder))
+    shapes = ["small", "large"] if options.which == "both" else [options.which]
+    found = [run(shape, options.folder, options.repeat) for shape in shapes]
+    if options.keep:
+        Results(
+            "chunks",
+            22,
+            "Packing and extracting against the limits",
+            "`sha256 + tar` and `cp -r` are the limits. `pack` hashes, compresses and syncs as an upload does, `extract` "
+            "verifies what it writes. Each the best of its runs, in one process: its peak of memory only grows.",
+            f"python tests/benchmarks/chunks_bench.py {options.which} --keep",
+            found,
+        ).keep()
+
+
+def run(which: str, folder: Path | None, repeat: int) -> Table:
+    """All measurements of one shape of data."""
+    base = Path(tempfile.mkdtemp(prefix="chunks-bench-", dir=folder))
     source, copy = base / "source", base / "copy"
     try:
-        files = make_small(source) if options.which == "small" else make_large(source)
+        files = make_small(source) if which == "small" else make_large(source)
         store = open_store(base / "store")
+
+        rows: list[list[Cell]] = []
+
+        def took(what: str, times: int, action: Callable[[], object], before: Callable[[], object]) -> None:
+            rows.append(measure(what, times, action, before))
 
         def clean() -> None:
             for path in (copy, base / "store", base / "cache"):
@@ -173,22 +198,24 @@ def main() -> None:
             shutil.rmtree(copy, ignore_errors=True)
             copy.mkdir()
 
-        measure("sha256 + tar", options.repeat, lambda: hash_and_tar(source, files, base / "out.tar"), clean)
-        measure("pack", options.repeat, lambda: pack(source, files, store), clean)
+        took("sha256 + tar", repeat, lambda: hash_and_tar(source, files, base / "out.tar"), clean)
+        took("pack", repeat, lambda: pack(source, files, store), clean)
         clean()
-        measure("cp -r", options.repeat, lambda: subprocess.run(["cp", "-r", source, copy], check=True), clean)
+        took("cp -r", repeat, lambda: subprocess.run(["cp", "-r", source, copy], check=True), clean)
         clean()
         entries = tables(pack(source, files, store))
-        measure("extract", options.repeat, lambda: extract(entries, store.open, copy), clean_copy)
+        took("extract", repeat, lambda: extract(entries, store.open, copy), clean_copy)
         subprocess.run(["diff", "-r", source, copy], check=True)
         cache = Cache(base / "cache")
         key = TreeKey("c" * 32, "a" * 32)
-        measure("cache, new tree", 1, lambda: cache.get(key, lambda: entries, store.open), lambda: None)
-        measure("cache, hit", options.repeat, lambda: cache.get(key, lambda: entries, store.open), lambda: None)
+        took("cache, new tree", 1, lambda: cache.get(key, lambda: entries, store.open), lambda: None)
+        took("cache, hit", repeat, lambda: cache.get(key, lambda: entries, store.open), lambda: None)
         cache.close()
     finally:
         clean()
         shutil.rmtree(base, ignore_errors=True)
+    size = "20,000 files of 4 KiB" if which == "small" else "one file of 512 MiB"
+    return Table(f"{size}, half of it shrinks", ["", "CPU s", "wall s", "peak MiB"], rows)
 
 
 if __name__ == "__main__":

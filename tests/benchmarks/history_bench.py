@@ -1,9 +1,11 @@
 """A long history: many versions of many files, a few changed in each. Time and bytes of the last against the second.
 
     python tests/benchmarks/history_bench.py [--versions 1000] [--files 100000] [--changed 100] [--folder FOLDER] [--keep]
+        [--minutes 15]
 
 Every version is a child of the one before: create, add of the changed files, upload, finalize, in one process. Every
 hundredth is looked at as well: open, list of all paths, diff to its parent. CPU seconds, the median of the versions around.
+With `--minutes` it ends after so many, with the versions that it has made by then.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import resource
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,23 +78,30 @@ def look(version: str, parent: str) -> dict[str, float]:
     }
 
 
-def run(place: Path, versions: int, files: int, changed: int) -> list[dict[str, float]]:
-    """Makes the history; a row for each version."""
+def run(place: Path, versions: int, files: int, changed: int, until: float) -> list[dict[str, float]]:
+    """Makes the history, up to a time of the monotonic clock; a row for each version."""
     source, delta = place / "source", place / "delta"
     write(source, list(range(files)), "first")
     rows: list[dict[str, float]] = []
     ids: list[str] = []
     chosen = random.Random(5)
+    before = 0
     for number in range(versions):
+        if number and time.monotonic() > until:
+            break
         if number:
             shutil.rmtree(delta, ignore_errors=True)
             write(delta, sorted(chosen.sample(range(files), changed)), f"v{number}")
-        before, spent = stored(place / "home"), cpu()
+        spent = cpu()
         ids.append(make_version(delta if number else source, ids[-1] if ids else None))
-        row = {"version": number + 1, "cpu": cpu() - spent, "bytes": stored(place / "home") - before}
+        took, now = cpu() - spent, stored(place / "home")
+        row: dict[str, float] = {"version": number + 1, "cpu": took, "bytes": now - before}
+        before = now
         if number % 100 == 99 or number in (1, 2, 3, 9, 49):
             row |= look(ids[-1], ids[-2])
         rows.append(row)
+    if "open" not in rows[-1] and len(ids) > 1:
+        rows[-1] |= look(ids[-1], ids[-2])
     return rows
 
 
@@ -102,9 +112,9 @@ def rows_of(rows: list[dict[str, float]]) -> list[list[Cell]]:
         if "open" not in row:
             continue
         near = rows[max(1, at - AROUND) : at + AROUND + 1]
-        time = statistics.median(each["cpu"] for each in near)
+        spent = statistics.median(each["cpu"] for each in near)
         size = statistics.mean(each["bytes"] for each in near)
-        shown.append([int(row["version"]), time, size / 1e6, *(row[name] for name in ("open", "list", "diff"))])
+        shown.append([int(row["version"]), spent, size / 1e6, *(row[name] for name in ("open", "list", "diff"))])
     return shown
 
 
@@ -114,13 +124,14 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=1000)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--changed", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=600)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--keep", action="store_true")
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="history-bench-", dir=given.folder))
     os.environ["DATASET_TASKS_HOME"] = str(place / "home")
     try:
-        rows = run(place, given.versions, given.files, given.changed)
+        rows = run(place, given.versions, given.files, given.changed, time.monotonic() + 60 * given.minutes)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     columns = [
@@ -138,7 +149,7 @@ def main() -> None:
             "history",
             31,
             "A long history",
-            f"{given.versions:,} versions of {given.files:,} files with {given.changed:,} changed in each, in one process: "
+            f"{len(rows):,} versions of {given.files:,} files with {given.changed:,} changed in each, in one process: "
             "create a child, add the changed files, upload, finalize. Time is the median, bytes the mean of 11 versions.",
             "python tests/benchmarks/history_bench.py --keep",
             [found],

@@ -1,6 +1,6 @@
 """Manifests of a million entries: CPU seconds, peak memory, bytes written.
 
-    python tests/benchmarks/manifest_bench.py [--entries N] [--repeat N] [--folder FOLDER] [NAME ...]
+    python tests/benchmarks/manifest_bench.py [--entries N] [--repeat N] [--folder FOLDER] [--keep] [NAME ...]
 
 Every measurement is a process of its own: `cpu` is what the operation took (best of `--repeat`, imports and making the input
 left out), `rss` the peak of the whole process, input and imports included. Ratios below 1.3 prove nothing on a shared machine.
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+from results import Cell, Results, Table
 
 from dataset_tasks.manifest import Built, Index, Manifest, apply, diff, entries, merge, place
 from dataset_tasks.model import ObjectRef
@@ -285,6 +286,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
@@ -294,6 +296,7 @@ def main() -> None:
     for name in reversed(CASES):
         if name in wanted:
             wanted.update(NEEDS.get(name, ()))
+    rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory(prefix="manifest-bench-") as made:
         folder = given.folder or Path(made)
         print(f"{given.entries:,} entries\n{'':16}{'cpu s':>8}{'wall s':>8}{'rss MiB':>9}{'written MB':>12}")
@@ -308,6 +311,21 @@ def main() -> None:
             best = min(runs, key=lambda run: run["cpu"])
             numbers = f"{best['cpu']:8.2f}{best['wall']:8.2f}{best['rss']:9.0f}{best['written'] / 1e6:12.2f}"
             print(f"{name:16}{numbers}", flush=True)
+            what = name.replace("_", " ")
+            rows.append(
+                [what, best["cpu"], best["cpu"] / given.entries * 1e6, round(best["rss"]), best["written"] / 1e6]
+            )
+    if given.keep:
+        columns = ["", "CPU s", "CPU us an entry", "peak MiB", "written MB"]
+        Results(
+            "manifest",
+            32,
+            "Manifests alone",
+            "Building, changing, comparing and reading manifests. CPU is that of the operation alone, peak memory that of "
+            "its process with the input that it was given.",
+            f"python tests/benchmarks/manifest_bench.py --entries {given.entries} --keep",
+            [Table(f"{given.entries:,} entries", columns, rows)],
+        ).keep()
 
 
 if __name__ == "__main__":

@@ -221,6 +221,20 @@ def tables(found: dict[int, dict[str, dict[str, Any]]]) -> list[Table]:
     return [*curve, where]
 
 
+def kept(found: dict[int, dict[str, dict[str, Any]]]) -> Results:
+    """The figures as they stand on the page."""
+    return Results(
+        "scale",
+        30,
+        "Growth with the number of files",
+        "Files of 64 bytes, 500 in a folder; each operation is a process of its own, imports and its commit included. "
+        "`child 1 %` is a new version with a hundredth of the files changed, `100 scattered` one with a hundred changed: "
+        "create, sync, upload, finalize.",
+        "python tests/benchmarks/scale_bench.py --keep",
+        tables(found),
+    )
+
+
 def main() -> None:
     """Reads the arguments and runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -239,17 +253,8 @@ def main() -> None:
             found[int(size)] = run(place, int(size))
         finally:
             shutil.rmtree(place, ignore_errors=True)
-    if given.keep:
-        Results(
-            "scale",
-            30,
-            "Growth with the number of files",
-            "Files of 64 bytes, 500 in a folder; each operation is a process of its own, imports and its commit included. "
-            "`child 1 %` is a new version with a hundredth of the files changed, `100 scattered` one with a hundred changed: "
-            "create, sync, upload, finalize.",
-            "python tests/benchmarks/scale_bench.py --keep",
-            tables(found),
-        ).keep()
+        if given.keep:  # after each size: the largest takes long
+            kept(found).keep()
 
 
 if __name__ == "__main__":

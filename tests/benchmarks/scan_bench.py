@@ -1,6 +1,6 @@
 """Scanning against its limits: CPU seconds, wall seconds and peak memory, each in a fresh process.
 
-    python tests/benchmarks/scan_bench.py [small|tiny|million] [--folder FOLDER] [--repeat N]
+    python tests/benchmarks/scan_bench.py [small|tiny|million] [--folder FOLDER] [--repeat N] [--keep]
 
 `small` is 20,000 files of 4 KiB, `tiny` 200,000 of 64 bytes, `million` 1,000,000 of 16 bytes. Limits: `walk + stat` is
 `os.walk` and `os.stat`, `read + hash` is `os.walk`, `open().read()` and SHA-256. The start of Python and the imports of each are in
@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from results import Cell, Results, Table, markdown
 
 SHAPES = {"small": (20_000, 4096, 100), "tiny": (200_000, 64, 500), "million": (1_000_000, 16, 1000)}
 
@@ -80,22 +82,35 @@ def measure(work: str, root: Path, cache: Path) -> list[float]:
 
 
 def main() -> None:
-    """Makes the files, measures, prints a table."""
+    """Makes the files, measures, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shapes", nargs="*", choices=[[], *SHAPES], default=["small", "tiny"])
     parser.add_argument("--folder", type=Path, help="where the files are made, kept when it is given")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
     home = options.folder or Path(tempfile.mkdtemp(prefix="scan-bench-"))
+    found = []
     try:
         for shape in options.shapes:
-            run(shape, home / shape, home / f"{shape}-cache", options.repeat)
+            found.append(run(shape, home / shape, home / f"{shape}-cache", options.repeat))
+            print(f"\n{found[-1].caption}\n\n{markdown(found[-1])}", flush=True)
     finally:
         if options.folder is None:
             shutil.rmtree(home)
+    if options.keep:
+        Results(
+            "scan",
+            21,
+            "Scanning against the limits",
+            "`walk + stat` is `os.walk` and `os.stat`, `read + hash` is `os.walk`, `open().read()` and SHA-256 in plain "
+            "Python: the limits. Each in a process of its own, start and imports included.",
+            f"python tests/benchmarks/scan_bench.py {' '.join(options.shapes)} --keep",
+            found,
+        ).keep()
 
 
-def run(shape: str, root: Path, cache: Path, repeat: int) -> None:
+def run(shape: str, root: Path, cache: Path, repeat: int) -> Table:
     """Measures one shape; the kinds of run take turns."""
     if not root.exists():
         make(root, shape)
@@ -113,13 +128,14 @@ def run(shape: str, root: Path, cache: Path, repeat: int) -> None:
             runs.setdefault(name, []).append(measure(work, root, cache))
     files, size, _ = SHAPES[shape]
     limits = {name: min(figures)[0] for name, figures in runs.items()}
-    print(f"\n{shape}: {files:,} files of {size:,} bytes, best of {repeat}")
-    print(f"{'':22}{'CPU s':>8}{'wall s':>8}{'MiB':>6}  of its limit")
+    rows: list[list[Cell]] = []
     for name, figures in runs.items():
         cpu, wall, memory = (min(column) for column in zip(*figures, strict=True))
         limit = "walk + stat" if name == "unchanged re-scan" else "read + hash"
         ratio = f"{cpu / limits[limit]:.2f} x {limit}" if "scan" in name else ""
-        print(f"{name:22}{cpu:8.2f}{wall:8.2f}{memory:6.0f}  {ratio}")
+        rows.append([name, cpu, wall, round(memory), ratio])
+    columns = ["", "CPU s", "wall s", "peak MiB", "of its limit"]
+    return Table(f"{shape}: {files:,} files of {size:,} bytes, the best of {repeat}", columns, rows)
 
 
 if __name__ == "__main__":

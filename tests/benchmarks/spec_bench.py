@@ -1,15 +1,19 @@
-"""CPU seconds to compile and draw specs of many datasets: `python tests/benchmarks/spec_bench.py [count ...]`.
+"""CPU seconds to compile and draw specs of many datasets.
+
+    python tests/benchmarks/spec_bench.py [count ...] [--keep]
 
 The target is 0.5 s for 1,000 datasets, imports included.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from results import Cell, Results, Table, markdown
 
 DATASET = """\
   d{i}:
@@ -43,12 +47,15 @@ def spec(count: int) -> str:
 
 
 def main() -> None:
-    """Prints a line for each count; each is measured in a fresh process, the best of three."""
-    counts = [int(word) for word in sys.argv[1:]] or [10, 1_000, 10_000]
-    print(f"{'datasets':>9} {'import s':>9} {'compile s':>10} {'as JSON s':>10} {'steps':>7}")
+    """Measures each count in a fresh process, the best of three."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("counts", nargs="*", type=int, default=[10, 1_000, 10_000])
+    parser.add_argument("--keep", action="store_true")
+    given = parser.parse_args()
+    rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spec.yaml"
-        for count in counts:
+        for count in given.counts:
             path.write_text(spec(count))
             runs = []
             for _ in range(3):
@@ -57,10 +64,20 @@ def main() -> None:
                 )
                 runs.append([float(word) for word in done.stdout.split()])
             imported, compiled, explained, steps = min(runs, key=lambda run: run[1])
-            print(f"{count:>9} {imported:>9.3f} {compiled:>10.3f} {explained:>10.3f} {steps:>7.0f}")
+            rows.append([count, int(steps), imported, compiled, explained])
+    found = Table("CPU seconds", ["datasets", "steps", "imports", "compile", "as JSON"], rows)
+    print(markdown(found))
+    if given.keep:
+        Results(
+            "spec",
+            50,
+            "Specs of many datasets",
+            "A line of datasets, each made from the one before it with inputs, a transform, a check and an alias; "
+            "each in a process of its own, the best of three. An orchestrator does this at every parse of a file.",
+            "python tests/benchmarks/spec_bench.py --keep",
+            [found],
+        ).keep()
 
 
 if __name__ == "__main__":
-    began = time.time()
     main()
-    print(f"took {time.time() - began:.1f} s in all")
