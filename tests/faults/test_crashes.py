@@ -131,7 +131,7 @@ def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_
 def test_an_operation_that_was_interrupted_ends_so_with_its_catalog_in_postgresql_and_its_objects_in_s3(
     scenario: str, record_property: Tell
 ) -> None:
-    stride = "7" if IS_FULL else "41"
+    stride = "3" if IS_FULL else "41"
     found = _program("sweep.py", "--backend", "servers", "--only", scenario, "--stride", stride)[scenario]
     for mode, tries in found["tries"].items():
         record_property("faults", (f"crash points on PostgreSQL and S3, {mode}", tries, found["survived"].get(mode, 0)))
@@ -152,7 +152,7 @@ def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_propert
 def test_workers_lose_nothing_with_their_catalog_in_postgresql_and_their_objects_in_s3(
     pair: str, record_property: Tell
 ) -> None:
-    stride = "7" if IS_FULL else "11"
+    stride = "5" if IS_FULL else "11"
     found = _program("workers.py", "--backend", "servers", "--only", pair, "--stride", stride)[pair]
     record_property("faults", ("workers on PostgreSQL and S3", found["tries"], found["survived"]))
     assert found["failures"] == []
