@@ -11,6 +11,8 @@ import pytest
 
 from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, SourceError
+from dataset_tasks.handle.base import default_session
+from dataset_tasks.ops.requests import AddFiles
 
 DEEP = {"a.txt": "1", "b.csv": "2", "sub/a.txt": "3", "sub/deep/c.txt": "4", "top/sub/d.txt": "5", ".hidden/.x": "6"}
 
@@ -244,6 +246,17 @@ def test_skip_leaves_them_out_and_logs_them(draft, folder, caplog):
     version = draft()
     assert version.add_files(source, on_error="skip") == 1
     assert f"{source}/x" in caplog.text
+
+
+def test_what_was_left_out_is_recorded_with_the_operation(draft, folder):
+    source = folder({"a": "1"})
+    (source / "x").symlink_to("nowhere")
+    session = default_session()
+    session.run(AddFiles(ref=draft().id, path=str(source), on_error="skip"), key="add/1")
+    recorded = session.catalog.recorded("add/1")
+    assert recorded is not None
+    (skipped,) = recorded.result["skipped"]
+    assert f"{source}/x" in skipped
 
 
 def test_another_word_for_on_error_is_refused(draft, folder):

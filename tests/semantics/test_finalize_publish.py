@@ -83,6 +83,15 @@ def test_publish_on_a_version_that_is_not_final_is_an_error_or_false(draft, capl
     assert "finalized" in caplog.text
 
 
+def test_an_error_that_is_not_raised_is_logged(draft, caplog):
+    version = draft({"a": "1"})
+    assert version.finalize(raise_on_error=False) is False
+    assert f"{version.project}/{version.name}@{version.version}" in caplog.text
+    caplog.clear()
+    assert version.publish(raise_on_error=False) is False
+    assert f"{version.project}/{version.name}@{version.version}" in caplog.text
+
+
 def test_publish_again_is_true_and_there_is_one_publish_event(final):
     version = final({"a": "1"})
     assert version.publish() is True

@@ -8,6 +8,7 @@ import pytest
 
 from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
+from dataset_tasks.objects import Objects
 
 
 def test_nothing_given_is_an_error():
@@ -117,6 +118,19 @@ def test_opening_a_version_never_changes_or_deletes_anything(draft, final, folde
     assert again.is_dirty()
     again.upload(show_progress=False)
     assert again.finalize()
+
+
+def test_opening_a_version_reads_nothing_of_its_list_of_files(draft, finish, monkeypatch):
+    waiting = draft({f"f/{n}": str(n) for n in range(600)})
+    final = finish(draft({f"f/{n}": str(n) for n in range(600)}, None))
+    read, original = [], Objects.read
+    monkeypatch.setattr(Objects, "read", lambda self, ref: read.append(ref.key) or original(self, ref))
+    for version, is_dirty in ((waiting, True), (final, False)):
+        opened = Dataset.get(version.id)
+        assert (opened.is_dirty(), opened.name, opened.version) == (is_dirty, "data", version.version)
+    assert read == []
+    assert len(final.list_files()) == 600
+    assert read
 
 
 def test_a_moment_gives_what_there_was_then(draft):

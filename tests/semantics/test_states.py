@@ -137,7 +137,7 @@ def test_an_aborted_version_is_not_final_and_refuses_every_change_but_delete(dra
     Dataset.delete(version.id)
 
 
-def test_an_aborted_version_is_found_only_by_id(draft):
+def test_an_aborted_version_is_found_only_by_id_or_state(draft):
     version = draft({"a": "1"})
     Dataset.delete(version.id)
     assert Dataset.get(version.id).state is State.ABORTED
@@ -146,6 +146,7 @@ def test_an_aborted_version_is_found_only_by_id(draft):
     with pytest.raises(NotFoundError):
         Dataset.get(dataset_project="demo", dataset_name="data", dataset_version=version.version)
     assert Dataset.list_datasets(only_completed=False) == []
+    assert [each.id for each in default_session().catalog.versions(states=[State.ABORTED])] == [version.id]
 
 
 def test_a_path_can_not_be_both_a_file_and_a_folder(draft, folder):
