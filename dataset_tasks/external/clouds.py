@@ -1,6 +1,6 @@
 """Files in Google Cloud Storage (`gs://bucket/name`) and Azure Blob Storage (`azure://container/name`).
 
-The URL takes the options of a store there. Pinned by size and ETag, and read in blocks on condition of it.
+The URL takes the options of a store there, whose client reads it. Pinned by size and ETag, and read in blocks on condition of it.
 """
 
 from __future__ import annotations

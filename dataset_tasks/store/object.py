@@ -1,8 +1,11 @@
-"""Objects in Azure Blob Storage and Google Cloud Storage, through obstore: the only module that knows it.
+"""Objects in Azure Blob Storage and Google Cloud Storage, through obstore, which `object_client` sets up.
 
 The URLs are `azure://container/prefix` and `gs://bucket/prefix`, with what the connection or the environment does not say
 behind a `?`: `account`, `endpoint`, `connection`, and `anonymous=true` for what needs no credentials. Credentials come from
 the connection, else from obstore's chain, never from the URL.
+
+obstore tries requests again by itself, but those that begin and end an object in parts in GCS: when one of these gets no
+answer, the writer fails, and who wrote has to begin the object anew.
 
 What an unfinished writer sent is nowhere listed: Azure removes it after a week, GCS by a lifecycle rule.
 """
@@ -11,9 +14,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import obstore
 from obstore import exceptions as failures
@@ -22,7 +24,6 @@ from obstore.store import GCSStore as _Google
 
 from dataset_tasks.connections import StoreOptions
 from dataset_tasks.errors import (
-    AlreadyExistsError,
     InvalidArgumentError,
     ObjectMissingError,
     StorageError,
@@ -39,12 +40,12 @@ from dataset_tasks.store.base import (
     check_range,
     cut_short,
 )
+from dataset_tasks.store.object_client import explained, make_azure, make_google
 from dataset_tasks.store.transfer import BLOCK_BYTES, Patience, ReadAhead, Threads, Trouble, read_blocks
 from dataset_tasks.store.urls import StoreUrl
 
 if TYPE_CHECKING:
     from obstore import WritableFile
-    from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
 
@@ -53,9 +54,6 @@ OPTIONS: Final = ("account", "anonymous", "connection", "endpoint")
 _ATTEMPT: Final = "attempt"
 _PART_BYTES: Final = 8 << 20
 _PARTS_AT_ONCE: Final = 4
-_CONNECT_SECONDS: Final = 10
-#: For one request with its body; blocks are small enough for a slow line.
-_REQUEST_SECONDS: Final = 120
 
 
 class ObjectStore(Store):
@@ -233,46 +231,9 @@ class ObjectStore(Store):
 
         return (trouble or Trouble(self._patience)).persist(explained)
 
-    @contextmanager
-    def explained(self, key: str) -> Iterator[None]:
-        """Turns what obstore raises about a key into errors of ours.
-
-        Raises:
-            ObjectMissingError: There is no such object.
-            AlreadyExistsError: There is one already.
-            StorageUnavailableError: The server did not answer.
-            StorageError: It refused.
-        """
-        what = key or "a listing"
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise ObjectMissingError(
-                f"the store {self.url} has no object {key}", hint="Check that it is the right store."
-            ) from error
-        except (failures.AlreadyExistsError, failures.PreconditionError) as error:
-            raise AlreadyExistsError(
-                f"the store {self.url} has an object {key} already", hint="Read it instead."
-            ) from error
-        except (failures.PermissionDeniedError, failures.UnauthenticatedError, PermissionError) as error:
-            raise StorageError(
-                f"{self.url} refused {what}: {_first_line(error)}",
-                hint="Check the credentials: of the connection, or in the environment; and what they may do here.",
-            ) from error
-        except (failures.NotSupportedError, failures.InvalidPathError, ValueError) as error:
-            raise StorageError(
-                f"{self.url} can't do that for {what}: {_first_line(error)}", hint="Check the URL."
-            ) from error
-        except (failures.BaseError, OSError) as error:
-            text = _first_line(error)
-            if any(f" {status} " in text for status in ("400", "401", "403", "405", "416")):
-                raise StorageError(
-                    f"{self.url} refused {what}: {text}", hint="Check the URL and its rights."
-                ) from error
-            raise StorageUnavailableError(
-                f"{self.url} did not answer for {what}: {text}",
-                hint="Check the network and the endpoint, then try again.",
-            ) from error
+    def explained(self, key: str) -> AbstractContextManager[None]:
+        """Turns what obstore raises about a key into errors of ours; see `object_client.explained`."""
+        return explained(self.url, key)
 
 
 class _ObjectWriter(Writer):
@@ -344,16 +305,8 @@ class AzureStore(ObjectStore):
 
     def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
         place, options = StoreUrl.parse(url, "azure", OPTIONS), options or StoreOptions()
-        config: dict[str, Any] = {  # Any: obstore's own names of options, each with its own type
-            "account_name": place.options.get("account") or options.account,
-            "account_key": options.account_key,
-            "sas_key": options.sas_token,
-            "endpoint": place.endpoint(options),
-            "skip_signature": _is_anonymous(place),
-        }
         patience = patience or Patience()
-        with _made(place):
-            inner = _Azure(place.bucket, config=_given(config), **_settings(place, options, patience))
+        inner = make_azure(place, options, patience)
         super().__init__(place, inner, patience)
 
 
@@ -362,56 +315,6 @@ class GoogleStore(ObjectStore):
 
     def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
         place, options = StoreUrl.parse(url, "gs", OPTIONS), options or StoreOptions()
-        key = options.service_account
-        config: dict[str, Any] = {  # Any: as above
-            "base_url": place.endpoint(options),
-            "service_account_key": key if key.lstrip().startswith("{") else "",
-            "service_account": "" if key.lstrip().startswith("{") else key,
-            "skip_signature": _is_anonymous(place),
-        }
         patience = patience or Patience()
-        with _made(place):
-            inner = _Google(place.bucket, config=_given(config), **_settings(place, options, patience))
+        inner = make_google(place, options, patience)
         super().__init__(place, inner, patience)
-
-
-def _is_anonymous(place: StoreUrl) -> bool:
-    return place.options.get("anonymous") == "true"
-
-
-def _given(config: dict[str, Any]) -> Any:  # Any: obstore's dictionary of options
-    return {name: value for name, value in config.items() if value}
-
-
-def _settings(place: StoreUrl, options: StoreOptions, patience: Patience) -> dict[str, Any]:  # Any: as above
-    client: ClientConfig = {
-        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-        "timeout": timedelta(seconds=_REQUEST_SECONDS),
-        "allow_http": (place.endpoint(options) or "").startswith("http://"),
-    }
-    retry: RetryConfig = {
-        "max_retries": 8,
-        "retry_timeout": timedelta(seconds=patience.seconds),
-        "backoff": {
-            "init_backoff": timedelta(seconds=patience.first),
-            "max_backoff": timedelta(seconds=patience.most),
-            "base": 2,
-        },
-    }
-    return {"client_options": client, "retry_config": retry}
-
-
-@contextmanager
-def _made(place: StoreUrl) -> Iterator[None]:
-    """Explains options that obstore does not take; its own words may hold their values, so they are left out."""
-    try:
-        yield
-    except (failures.BaseError, ValueError, OSError) as error:
-        raise InvalidArgumentError(
-            f"the options of the store {place.text} can't be used ({type(error).__name__})",
-            hint="Check account, endpoint and credentials of its connection, or of the environment.",
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

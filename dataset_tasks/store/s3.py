@@ -1,4 +1,4 @@
-"""Objects in S3, or whatever speaks its protocol, through boto3: with `s3_client` the only module that knows it.
+"""Objects in S3, or whatever speaks its protocol, through boto3: with `s3_bucket` and `s3_client` all that knows it.
 
 The URL is `s3://bucket/prefix`, with what boto3's own configuration does not say behind a `?`: `endpoint`, `region`, `profile`,
 `style=path`, `payer=requester`, or `connection`, the name of a connection that says it. Credentials come from the
@@ -12,17 +12,14 @@ which knows when to end, and what a try before may have left behind.
 from __future__ import annotations
 
 import base64
-import os
 import secrets
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import botocore.exceptions as failures
 from isal import isal_zlib
 
-from dataset_tasks.connections import StoreOptions
 from dataset_tasks.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -42,25 +39,17 @@ from dataset_tasks.store.base import (
     cut_short,
 )
 from dataset_tasks.store.multipart import PART_BYTES, PartWriter
-from dataset_tasks.store.s3_client import CutError, make_client, refusal
-from dataset_tasks.store.transfer import BLOCK_BYTES, Patience, ReadAhead, Threads, Trouble, read_blocks
-from dataset_tasks.store.urls import StoreUrl
+from dataset_tasks.store.s3_bucket import ATTEMPT, S3Bucket
+from dataset_tasks.store.s3_client import CutError
+from dataset_tasks.store.transfer import BLOCK_BYTES, ReadAhead, Trouble, read_blocks
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 T = TypeVar("T")
 
-OPTIONS: Final = ("connection", "endpoint", "payer", "profile", "region", "style")
-#: Metadata that tells the attempt which wrote an object.
-_ATTEMPT: Final = "attempt"
-#: For so long (seconds) a store may not show what was just written to it, and so many keys are remembered for it.
-_SETTLES_IN: Final = 10.0
-_MOST_FRESH: Final = 1000
 
-
-class S3Store(Store):
+class S3Store(S3Bucket, Store):
     """Objects below a prefix of a bucket. Thread-safe; a forked child makes connections of its own.
 
     Args:
@@ -72,34 +61,8 @@ class S3Store(Store):
         InvalidArgumentError: The URL can't be read, or holds credentials.
     """
 
-    def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
-        place = StoreUrl.parse(url, "s3", OPTIONS)
-        self.bucket = place.bucket
-        self.prefix = place.prefix
-        self.url = place.text
-        self.threads = Threads()
-        self._place, self._options = place, options or StoreOptions()
-        self._patience = patience or Patience()
-        self._lock = threading.Lock()
-        self._clients: dict[int, S3Client] = {os.getpid(): make_client(place, self._options)}
-        self._fresh: dict[str, float] = {}
-
     def __repr__(self) -> str:
         return f"S3Store({self.url!r})"
-
-    @property
-    def client(self) -> S3Client:
-        """boto3's client of this process; calls on it belong inside `explained`."""
-        pid = os.getpid()
-        client = self._clients.get(pid)
-        if client is None:  # forked: the parent's sockets are not ours
-            with self._lock:
-                client = self._clients.setdefault(pid, make_client(self._place, self._options))
-        return client
-
-    def trouble(self) -> Trouble:
-        """Patience for a new object."""
-        return Trouble(self._patience)
 
     # --- writing
 
@@ -124,7 +87,7 @@ class S3Store(Store):
                     Key=full,
                     Body=body,  # type: ignore[arg-type]  # any buffer, which the stubs don't know
                     ChecksumCRC32=_crc32(body),
-                    Metadata={_ATTEMPT: mark},
+                    Metadata={ATTEMPT: mark},
                     **condition,  # type: ignore[arg-type]  # the stubs want each name spelled out
                 )
             except failures.ClientError as error:
@@ -152,7 +115,7 @@ class S3Store(Store):
         def ask() -> str:
             mark = secrets.token_hex(16)
             begun = self.client.create_multipart_upload(
-                Bucket=self.bucket, Key=full, ChecksumAlgorithm="CRC32", Metadata={_ATTEMPT: mark}
+                Bucket=self.bucket, Key=full, ChecksumAlgorithm="CRC32", Metadata={ATTEMPT: mark}
             )
             return f"{mark}/{begun['UploadId']}"
 
@@ -324,10 +287,7 @@ class S3Store(Store):
         self.threads.close()
         self.client.close()
 
-    # --- asking
-
-    def _full(self, key: str) -> str:
-        return self.prefix + check_key(key)
+    # --- parts of objects
 
     def _blocks(self, key: str, offset: int, length: int) -> bytes:
         trouble = self.trouble()
@@ -368,76 +328,6 @@ class S3Store(Store):
 
     def _odd(self, key: str, what: str) -> StorageUnavailableError:
         return StorageUnavailableError(f"{self.url}: {key}: {what}", hint="Try again.")
-
-    def _mark(self, full: str) -> str:
-        """Which attempt wrote an object; empty for one that is not there."""
-        try:
-            return self.client.head_object(Bucket=self.bucket, Key=full)["Metadata"].get(_ATTEMPT, "")
-        except failures.ClientError as error:
-            if isinstance(self._refusal(full, error), ObjectMissingError):
-                return ""
-            raise
-
-    def _asked(self, key: str, ask: Callable[[], T], trouble: Trouble | None = None) -> T:
-        """An answer about a key, asked for until there is one."""
-
-        def explained() -> T:
-            with self.explained(key):
-                return ask()
-
-        try:
-            return (trouble or self.trouble()).persist(explained)
-        except ObjectMissingError:
-            written = self._fresh.get(self.prefix + key)
-            if written is None:
-                raise
-            return self._asked_late(explained, written)
-
-    def _asked_late(self, ask: Callable[[], T], written: float) -> T:
-        """An answer about an object that was written a moment ago, which some services show late."""
-        wait = self._patience.first
-        while True:
-            self._patience.pause(wait)
-            wait *= 2
-            try:
-                return self.trouble().persist(ask)
-            except ObjectMissingError:
-                if self._patience.clock() - written > _SETTLES_IN:
-                    raise
-
-    def _remember(self, full: str) -> None:
-        with self._lock:
-            self._fresh.pop(full, None)
-            self._fresh[full] = self._patience.clock()
-            while len(self._fresh) > _MOST_FRESH:
-                del self._fresh[next(iter(self._fresh))]
-
-    @contextmanager
-    def explained(self, key: str) -> Iterator[None]:
-        """Turns what boto3 raises about a key into errors of ours.
-
-        Raises:
-            ObjectMissingError: There is no such object.
-            StorageUnavailableError: The server did not answer.
-            StorageError: It refused.
-        """
-        try:
-            yield
-        except failures.ClientError as error:
-            raise self._refusal(key, error) from error
-        except (failures.NoCredentialsError, failures.PartialCredentialsError, failures.ProfileNotFound) as error:
-            raise StorageError(
-                f"{self.url}: there are no credentials: {error}",
-                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or use a connection.",
-            ) from error
-        except (failures.HTTPClientError, failures.BotoCoreError) as error:
-            raise StorageUnavailableError(
-                f"{self.url} did not answer for {key or 'a listing'}: {error}",
-                hint="Check the network and the endpoint, then try again.",
-            ) from error
-
-    def _refusal(self, key: str, error: failures.ClientError) -> Exception:
-        return refusal(self.url, key.removeprefix(self.prefix), error)
 
 
 def _crc32(data: Buffer) -> str:

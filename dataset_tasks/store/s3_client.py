@@ -1,4 +1,4 @@
-"""How boto3 is set up, and what its errors mean; with `s3` the only module that knows it."""
+"""How boto3 is set up, and what its errors mean; with `s3` and `s3_bucket` all that knows it."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ _RIGHTS: Final = (
     "requesters pay needs `payer=requester` in the URL."
 )
 _REGION: Final = "Name the bucket's region: `region=` in the URL, the connection or AWS_REGION."
+_KEY: Final = "The key that the bucket is encrypted with is off or gone: ask whoever looks after it."
 _HINTS: Final = {
     "NoSuchBucket": "Make the bucket, or mend the URL.",
     "RequestTimeTooSkewed": "Set this machine's clock: it is more than 15 minutes away from the service's.",
@@ -50,6 +51,9 @@ _HINTS: Final = {
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
     "301": _REGION,
+    "KMS.DisabledException": _KEY,
+    "KMS.NotFoundException": _KEY,
+    "KMS.KMSInvalidStateException": _KEY,
 }
 #: How long (seconds) a server may take to accept a connection, and then for each next part of its answer.
 CONNECT_SECONDS: Final = 10
@@ -111,9 +115,15 @@ def make_client(place: StoreUrl, options: StoreOptions) -> S3Client:
         raise InvalidArgumentError(
             f"the options of the S3 store can't be used: {error}", hint="Check endpoint, region and profile."
         ) from error
+    client.meta.events.register("before-call.s3.HeadBucket", _ask_once)
     if own.get("payer") == "requester":
         client.meta.events.register("before-call.s3", _pay)
     return client
+
+
+def _ask_once(params: dict[str, Any], **_more: object) -> None:  # Any: a request as botocore holds it
+    """boto3 asks so for the region after a redirect: one that is redirected too would ask for ever."""
+    params.setdefault("context", {}).setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _pay(params: dict[str, Any], **_more: object) -> None:  # Any: a request as botocore holds it

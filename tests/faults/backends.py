@@ -6,14 +6,13 @@ forks: what takes a server's client long to load is loaded once, before them, an
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL, Popen
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
@@ -22,9 +21,7 @@ from tests.services.servers import answers, free_port, wait_until
 
 if TYPE_CHECKING:
     import psycopg
-
-    from dataset_tasks.connections import StoreOptions
-    from dataset_tasks.store.urls import StoreUrl
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 BUCKET = "lake"
 
@@ -83,7 +80,8 @@ class Servers(Backend):
         return {each["Key"]: each["ETag"] for each in listing.get("Contents", ())}
 
     def _delete(self, keys: Iterable[str]) -> None:
-        if doomed := [{"Key": key} for key in keys]:
+        doomed: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys]
+        if doomed:
             self._s3.delete_objects(Bucket=BUCKET, Delete={"Objects": doomed, "Quiet": True})
 
     def _abort(self) -> None:
@@ -145,20 +143,22 @@ class Rows:
 def warm() -> None:
     """What a session does first with PostgreSQL and S3, as far as it can be done for all forks at once."""
     import psycopg  # noqa: F401  # half a second
+    from boto3.session import Session
 
-    from dataset_tasks.connections import StoreOptions
-    from dataset_tasks.store import s3
-    from dataset_tasks.store.urls import StoreUrl
+    from dataset_tasks.store import open_store
 
-    make = s3.make_client
-    made = functools.cache(lambda text: make(StoreUrl.parse(text, "s3", s3.OPTIONS), StoreOptions()))
+    real = Session.client
+    made: dict[tuple[str, object], object] = {}
 
-    def client(place: StoreUrl, options: StoreOptions) -> object:
-        """boto3's client as it was made before the fork: it has no connection yet."""
-        return made(place.text) if options == StoreOptions() else make(place, options)
+    def client(session: Session, service: str, **asked: Any) -> object:  # Any: as boto3 takes them
+        """A client as it was made before the fork: it takes as long as many requests, and has no connection yet."""
+        key = service, asked.get("endpoint_url")
+        if key not in made:
+            made[key] = real(session, service, **asked)  # type: ignore[call-overload]  # one for each service's name
+        return made[key]
 
-    s3.make_client = client  # type: ignore[assignment]  # only in this program
-    made(os.environ["DATASET_TASKS_STORE_URL"])
+    Session.client = client  # type: ignore[method-assign,assignment]  # only in this program
+    open_store(os.environ["DATASET_TASKS_STORE_URL"])
 
 
 @contextmanager

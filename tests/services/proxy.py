@@ -21,24 +21,41 @@ Action: TypeAlias = Literal[
     "503",
     "403",
     "404",
+    "expired",
+    "region",
+    "moved",
+    "kms",
+    "skewed",
     "reset",
     "hang",
     "lostack",
     "truncate",
+    "short",
     "flip",
     "flip_nosum",
     "flip_up",
     "200error",
     "ok",
 ]
-_CODES = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied", "404": "NoSuchKey"}
+#: Status and code of what is answered without asking the service.
+_CODES = {
+    "500": (500, "InternalError"),
+    "503": (503, "SlowDown"),
+    "403": (403, "AccessDenied"),
+    "404": (404, "NoSuchKey"),
+    "expired": (403, "ExpiredToken"),
+    "region": (400, "AuthorizationHeaderMalformed"),
+    "moved": (301, "PermanentRedirect"),
+    "kms": (400, "KMS.DisabledException"),
+    "skewed": (403, "RequestTimeTooSkewed"),
+}
 
 
 @dataclass
 class Fault:
     """What happens to requests of a method whose target holds a text, so many times, after so many unharmed ones.
 
-    Actions: `500`, `503`, `403`, `404` answer so without asking the service; `reset` cuts the line before; `hang` never
+    Actions: `500`, `503`, `403`, `404`, and those that `_CODES` names, answer so without asking the service; `reset` cuts the line before; `hang` never
     answers; `lostack` lets the service do it, and cuts the line in place of its answer; `truncate` ends the answer in its
     middle; `short` too, with headers that say so; `flip` turns a bit of the answer, `flip_nosum` also takes away its checksums; `flip_up` turns a bit of what is
     sent; `200error` lets the service do it, and answers with status 200 and an error inside; `ok` does nothing.
@@ -176,8 +193,9 @@ def _body(code: str) -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>".encode()
 
 
-def _error(status: str, method: str) -> bytes:
-    body = b"" if method == "HEAD" else _body(_CODES[status])
+def _error(action: str, method: str) -> bytes:
+    status, code = _CODES[action]
+    body = b"" if method == "HEAD" else _body(code)
     return Message(
         f"HTTP/1.1 {status} x", {"content-length": str(len(body)), "content-type": "text/xml"}, body
     ).encoded()
@@ -238,8 +256,10 @@ def proxy(
         ready.set()
         await stop.wait()
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
             task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
     thread.start()
