@@ -34,7 +34,7 @@ _DELTAS = ("size", "mtime_ns", "ctime_ns", "inode", "device")
 _ENCODINGS = {"path": "DELTA_BYTE_ARRAY", "source": "DELTA_BYTE_ARRAY"} | dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED")
 _SIGN = 1 << 63
 _GROUP_ROWS = 16384
-_GROUPS_KEPT = 8
+_GROUPS_KEPT = 3  # they are read in the order of paths; each may take a few MB
 _NO_SOURCES = pa.Table.from_batches([], schema=pa.schema([SCHEMA.field("path"), SCHEMA.field("source")]))
 
 

@@ -84,15 +84,16 @@ def measure(work: str, root: Path, cache: Path) -> list[float]:
 def main() -> None:
     """Makes the files, measures, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shapes", nargs="*", choices=[[], *SHAPES], default=["small", "tiny"])
+    parser.add_argument("shapes", nargs="*", choices=[[], *SHAPES], default=[], metavar="SHAPE")
     parser.add_argument("--folder", type=Path, help="where the files are made, kept when it is given")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
+    shapes = options.shapes or ["small", "tiny"]
     home = options.folder or Path(tempfile.mkdtemp(prefix="scan-bench-"))
     found = []
     try:
-        for shape in options.shapes:
+        for shape in shapes:
             found.append(run(shape, home / shape, home / f"{shape}-cache", options.repeat))
             print(f"\n{found[-1].caption}\n\n{markdown(found[-1])}", flush=True)
     finally:
@@ -105,7 +106,7 @@ def main() -> None:
             "Scanning against the limits",
             "`walk + stat` is `os.walk` and `os.stat`, `read + hash` is `os.walk`, `open().read()` and SHA-256 in plain "
             "Python: the limits. Each in a process of its own, start and imports included.",
-            f"python tests/benchmarks/scan_bench.py {' '.join(options.shapes)} --keep",
+            f"python tests/benchmarks/scan_bench.py {' '.join(shapes)} --keep",
             found,
         ).keep()
 
