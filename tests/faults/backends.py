@@ -7,6 +7,7 @@ forks: what takes a server's client long to load is loaded once, before them, an
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -167,6 +168,7 @@ def backend(name: str) -> Iterator[Backend]:
     if name == "home":
         yield Backend()
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end with this program
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
