@@ -208,7 +208,8 @@ def clock(seconds: float) -> str:
 
 def amount(running: Running) -> str:
     """What is done of what there is to do, as far as both are known."""
-    files = f"{running.files:,}" + (f"/{running.total_files:,}" if running.total_files is not None else "") + " files"
+    of = f"/{running.total_files:,}" if running.total_files is not None else ""
+    files = f"{running.files:,}{of} {'file' if (running.total_files or running.files) == 1 else 'files'}"
     if not running.bytes and not running.total_bytes:
         return files if running.files or running.total_files else ""
     size = decimal(running.bytes) + (f" of {decimal(running.total_bytes)}" if running.total_bytes else "")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.paths import show
@@ -232,6 +232,8 @@ class Approval:
 
 _HEX_ID = re.compile(r"[0-9a-f]{32}\Z")
 _IN_PARTITION = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")
+#: Words after `@` that always mean what they say, so that no alias can be called so.
+RESERVED_ALIASES: Final = frozenset({"latest", "published"})
 _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
 
 

@@ -200,7 +200,7 @@ class Scan:
         return SourceError(
             f"{count} can't be added:\n" + "\n".join(lines),
             paths=tuple(paths.show(problem.path) for problem in problems),
-            hint='Mend them, leave them out with `exclude`, or pass `on_error="skip"` to go on without them.',
+            hint='Mend them, leave them out with `exclude`, or go on without them: `on_error="skip"`, `--skip-errors`.',
         )
 
     # --- from the walk into the queue --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.queries import select_versions
-from dataset_tasks.catalog.rows import checked_text, dump
+from dataset_tasks.catalog.rows import checked_alias, checked_text, dump
 from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags
 from dataset_tasks.errors import AlreadyExistsError
 from dataset_tasks.model import JsonValue, ReportKind, State, Version
@@ -22,8 +22,12 @@ class Labels(Writes):
     """The part of a catalog that names and describes versions."""
 
     def set_alias(self, version: Version, alias: str, record: Record) -> Version:
-        """Points an alias of the version's dataset at it; a move to where it points already does nothing."""
-        checked_text(alias, "alias")
+        """Points an alias of the version's dataset at it; a move to where it points already does nothing.
+
+        Raises:
+            InvalidArgumentError: No alias can be called so.
+        """
+        checked_alias(alias)
 
         def work(connection: Connection) -> str:
             self._set_alias(connection, version, alias)

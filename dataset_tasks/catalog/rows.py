@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.model import Input, JsonValue, ObjectRef, State, Version
+from dataset_tasks.model import RESERVED_ALIASES, Input, JsonValue, ObjectRef, State, Version
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH = 500
@@ -81,6 +81,17 @@ def checked_text(value: str, what: str) -> str:
     if "\0" in value:
         raise InvalidArgumentError(f"{what} {value!r} holds a NUL byte", hint="Take it out.")
     return value
+
+
+def checked_alias(alias: str) -> str:
+    """The alias, when a reference can name it.
+
+    Raises:
+        InvalidArgumentError: It is empty, has a meaning of its own, or no catalog can hold it.
+    """
+    if not alias or alias in RESERVED_ALIASES:
+        raise InvalidArgumentError(f"{alias!r} can't be an alias", hint="Take another name, such as prod.")
+    return checked_text(alias, "alias")
 
 
 def dump_object(ref: ObjectRef | None) -> str | None:

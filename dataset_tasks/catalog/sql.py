@@ -18,7 +18,7 @@ from dataset_tasks.catalog.engine import Database, is_missing_file
 from dataset_tasks.catalog.leases import Lease
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.reads import Reads
-from dataset_tasks.catalog.rows import checked_text, dump, snapshot, to_micros
+from dataset_tasks.catalog.rows import checked_alias, checked_text, dump, snapshot, to_micros
 from dataset_tasks.catalog.upgrade import alone, check_schema, no_catalog, read_meta, upgrade_database
 from dataset_tasks.catalog.writes import (
     Clock,
@@ -260,8 +260,11 @@ class Catalog(Copying, Approvals, Reads):
 
         Raises:
             ConflictError: Another writer moved the version.
+            InvalidArgumentError: No alias can be called so.
             StateError: The version is not final, or quarantined.
         """
+        if alias is not None:
+            checked_alias(alias)
 
         def work(connection: Connection) -> str | Version:
             now: str | Version = version.id

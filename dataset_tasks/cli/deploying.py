@@ -36,7 +36,7 @@ def deploy(
     spec: opt.Spec,
     to: Annotated[str, typer.Option("--to", metavar="prefect", help="The orchestrator.")],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Of the deployment; default the spec's.")
+        str | None, typer.Option("--name", metavar="NAME", help="Of the deployment. Default: the spec's.")
     ] = None,
     work_pool: Annotated[
         str | None,

@@ -42,7 +42,8 @@ def create(
     input: opt.Inputs = None,
     previous: opt.Previous = False,
     version: Annotated[
-        str | None, typer.Option("--version", help="Default: the next number.", show_default=False)
+        str | None,
+        typer.Option("--version", metavar="X.Y.Z", help="Its number. Default: the next one.", show_default=False),
     ] = None,
     tag: opt.Tags = None,
     description: opt.Description = "",
@@ -71,7 +72,9 @@ def create(
 
 def add(
     cli: Cli,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, a folder, or a URL to import: s3://, gs://, azure://.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A file, a folder, or a URL to import: s3://, gs://, azure://.")
+    ],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,
@@ -117,7 +120,9 @@ def external(
     cli: Cli,
     urls: Annotated[
         list[str],
-        typer.Argument(metavar="URL...", help="file://, s3://, gs://, azure:// or http(s):// URLs of files or folders."),
+        typer.Argument(
+            metavar="URL...", help="file://, s3://, gs://, azure:// or http(s):// URLs of files or folders."
+        ),
     ],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
@@ -147,7 +152,9 @@ def external(
 
 def sync(
     cli: Cli,
-    path: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to mirror, or a URL: s3://, gs://, azure://.")],
+    path: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="The folder to mirror, or a URL: s3://, gs://, azure://.")
+    ],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,

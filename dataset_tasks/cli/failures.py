@@ -20,6 +20,8 @@ def in_words(error: BaseException) -> DatasetError:
     hint = "See the traceback with --debug."
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename is not None else ""
+        if isinstance(error, FileNotFoundError) and where:
+            hint = f"Check the path and make its folder. {hint}"
         return DatasetError(f"{error.strerror or error}{where}", hint=hint, kind="os")
     return DatasetError(f"{type(error).__name__}: {error}", hint=hint, kind=type(error).__name__)
 

@@ -64,7 +64,12 @@ def _show(cli: Cli, report: BackfillReport) -> None:
             made.add_row(each.window.start.isoformat(), Text(each.status, style=_STYLES[each.status]), *_cells(each))
     if made.row_count:
         cli.out.show(made)
-    words = [count(report.count(status), "window") + f" {status}" for status in _STYLES if report.count(status)]
+    counts = {status: report.count(status) for status in _STYLES}
+    words = [
+        f"{count(number, 'window')} {'wait' if status == 'waits' and number > 1 else status}"
+        for status, number in counts.items()
+        if number
+    ]
     cli.out.line(", ".join(words) or "no window")
 
 

@@ -86,7 +86,7 @@ class Labels(Handle):
         if before is None:
             raise NotFoundError(
                 f"alias {name!r} of {self._version.dataset} named no other version before",
-                hint="Point it at a version with `set_alias`.",
+                hint="Point it at a version with `dataset-tasks alias set`.",
             )
         self._session.set_alias(self._session.catalog.version(before), name)
         return before

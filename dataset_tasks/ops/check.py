@@ -53,7 +53,7 @@ def run(context: Context, request: Check) -> CheckResult:
         raise CheckFailedError(
             f"{version.label} did not pass its check:\n" + "\n".join(f"- {each}" for each in texts),
             findings=texts,
-            hint="No version was made. Mend what is named, or set `severity: warn` to record it and go on. "
+            hint="No version was made. Mend what is named, or set `severity: warn` (`--warn`) to record it and go on. "
             f"`dataset-tasks log {version.id}` shows it again.",
         )
     for each in texts:

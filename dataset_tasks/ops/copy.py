@@ -43,7 +43,10 @@ def run(context: Context, request: Copy) -> CopyResult:
     version = session.catalog.resolve(request.ref)
     require_final(version, "a copy")
     if request.to_catalog is None and request.to_store is None:
-        raise InvalidArgumentError("a copy needs another place", hint="Give `to_catalog`, `to_store`, or both.")
+        raise InvalidArgumentError(
+            "a copy needs another place",
+            hint="Say which: another catalog, another store, or both (`--to-catalog`, `--to-store`).",
+        )
     if request.to_catalog is None:
         return _to_store(context, request, version)
     if has_password(request.to_catalog):

@@ -176,7 +176,7 @@ class _Problems:
         raise SourceError(
             "\n".join([f"{count:,} object{'s' if count > 1 else ''} can't be added:", *shown, *more]),
             paths=tuple(self._urls),
-            hint='Mend them, leave them out with `exclude`, or pass `on_error="skip"` to go on without them.',
+            hint='Mend them, leave them out with `exclude`, or go on without them: `on_error="skip"`, `--skip-errors`.',
         )
 
 

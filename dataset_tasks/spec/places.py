@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.spec.document import Document, Map
-from dataset_tasks.spec.problems import Path, Position, Problems
+from dataset_tasks.spec.problems import Path, Position, Problems, in_one_line
 
 
 class Places:
@@ -29,7 +29,7 @@ class Places:
         try:
             check(*given)
         except InvalidArgumentError as error:
-            self.at_value(path, f"{error.message}; {error.hint}" if error.hint else error.message)
+            self.at_value(path, in_one_line(error))
 
     def within(self, path: Path) -> bool:
         """Whether something at or below a path was found already."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dataset_tasks.errors import SpecError
+from dataset_tasks.errors import DatasetError, SpecError
 
 #: Line and column, both from 1, as editors count them.
 Position: TypeAlias = tuple[int, int]
@@ -73,6 +73,16 @@ def shown(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def in_one_line(error: DatasetError) -> str:
+    """Message and hint of an error as one problem.
+
+    >>> in_one_line(DatasetError("'x' is no zone", hint="Write UTC."))
+    "'x' is no zone; write UTC"
+    """
+    hint = error.hint.removesuffix(".")
+    return f"{error.message}; {hint[0].lower()}{hint[1:]}" if hint else error.message
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.external.policy import check_url
 from dataset_tasks.external.urls import canonical, of_a_bucket, with_connection
-from dataset_tasks.model import JsonValue, is_dataset_word
+from dataset_tasks.model import RESERVED_ALIASES, JsonValue, is_dataset_word
 from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.definition import Definition, Spec
 from dataset_tasks.spec.document import Document
@@ -26,7 +26,6 @@ NOT_WITH_SQUASH: Final = (
     "parents", "inputs", "previous", "add", "external", "sync", "remove", "transform", "check", "upload",
     "partition",
 )  # fmt: skip
-_RESERVED_ALIASES: Final = frozenset({"latest", "published"})
 
 
 class Rules:
@@ -271,7 +270,7 @@ class Rules:
     def _alias(self, alias: str, path: Path) -> None:
         if placeholders.used(alias):
             return
-        if not is_dataset_word(alias) or alias in _RESERVED_ALIASES or alias[0].isdigit():
+        if not is_dataset_word(alias) or alias in RESERVED_ALIASES or alias[0].isdigit():
             self.places.at_value(
                 path,
                 f"{alias!r} can't be an alias; use letters, digits, '.', '_' and '-', a letter first, and neither "

@@ -9,7 +9,7 @@ from typing import Final
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Reference
-from dataset_tasks.spec.problems import did_you_mean, listed
+from dataset_tasks.spec.problems import did_you_mean, in_one_line, listed
 
 KEY: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 _WHOLE_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]*\}\Z")
@@ -64,7 +64,7 @@ def read_source(text: str, keys: Collection[str]) -> Source:
     try:
         Reference.parse(text)
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{error.message}; {error.hint}") from error
+        raise InvalidArgumentError(in_one_line(error)) from error
     return Source(text)
 
 

@@ -14,7 +14,8 @@ _PAD: Final = 12
 _GAP_X: Final = 70
 _GAP_Y: Final = 24
 _TIP: Final = (
-    '  <defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+    '  <defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerUnits="userSpaceOnUse" '
+    'markerWidth="9" markerHeight="9" orient="auto">'
     '<path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
 )
 _DASHES: Final[Mapping[EdgeKind, str]] = {

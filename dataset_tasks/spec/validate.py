@@ -104,7 +104,10 @@ def _message(finding: ErrorDetails, path: Path, here: object, written: str | Non
     if kind in _KINDS:
         return f"expected {_KINDS[kind]}, found {_what(here)}{_shown_value(here)}"
     if kind == "literal_error":
-        near = did_you_mean(here, _quoted(context["expected"])) if isinstance(here, str) else ""
+        expected = context["expected"]
+        if isinstance(here, str) and here in expected.split(", "):  # quoted words keep their quotes there
+            return f"expected {expected}, found the text {here!r}; write it without quotes"
+        near = did_you_mean(here, _quoted(expected)) if isinstance(here, str) else ""
         return f"expected {context['expected']}, found {_what(here)}{_shown_value(here)}{near}"
     if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
         word = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than"}[kind]

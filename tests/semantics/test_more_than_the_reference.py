@@ -11,6 +11,8 @@ import pytest
 from dataset_tasks import Dataset
 from dataset_tasks.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, StateError
 from dataset_tasks.handle.base import default_session
+from dataset_tasks.model import State
+from dataset_tasks.ops.requests import Publish
 
 # --- properties and labels
 
@@ -274,6 +276,16 @@ def test_a_version_string_goes_before_an_alias_of_the_same_name(final):
     first, second = final({"a": "1"}), final({"a": "2"})
     Dataset.set_alias("1.0.1", first)
     assert Dataset.get(dataset_name="data", dataset_version="1.0.1").id == second.id
+
+
+@pytest.mark.parametrize("name", ["latest", "published", ""])
+def test_no_alias_takes_a_name_that_would_never_find_it(final, name):
+    version = final({"a": "1"})
+    with pytest.raises(InvalidArgumentError, match="can't be an alias"):
+        Dataset.set_alias(name, version)
+    with pytest.raises(InvalidArgumentError, match="can't be an alias"):
+        default_session().run(Publish(ref=version.id, alias=name))
+    assert default_session().catalog.version(version.id).state is State.COMPLETED
 
 
 def test_every_change_of_a_final_version_is_an_event(final):

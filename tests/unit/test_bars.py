@@ -118,7 +118,7 @@ def test_without_a_terminal_there_are_log_lines(capsys: pytest.CaptureFixture[st
 
 def test_amounts_and_times_read_well() -> None:
     assert amount(Running()) == ""
-    assert amount(Running(files=1)) == "1 files"
+    assert amount(Running(files=1)) == "1 file"
     assert amount(Running(bytes=1500)) == "1.5 kB"
     assert amount(Running(total_files=1200, files=1000, bytes=1500, total_bytes=3000)) == (
         "1,000/1,200 files  1.5 kB of 3.0 kB"

@@ -36,10 +36,16 @@ def test_all_problems_of_a_file_come_at_once_with_their_places_and_suggestions(p
         "spec.yaml:11:14: datasets.clean.inputs[0]: no dataset 'rwa' in this spec; did you mean 'raw'?",
         "spec.yaml:13:3: datasets.one: is part of a cycle: one needs two needs one",
         (
-            "spec.yaml:15:22: datasets.labels.parents[0]: 'nyc/labels@' is not a reference to a version; Write an id "
-            "(32 hex digits), `project/name`, `project/name@1.0.3`, `@published`, `@latest` or `@alias`."
+            "spec.yaml:15:22: datasets.labels.parents[0]: 'nyc/labels@' is not a reference to a version; write an id "
+            "(32 hex digits), `project/name`, `project/name@1.0.3`, `@published`, `@latest` or `@alias`"
         ),
         "spec.yaml:15:45: datasets.labels.retries: expected a whole number, found the text 'many'",
+    ]
+
+
+def test_a_quoted_version_of_the_language_is_to_lose_its_quotes(problems):
+    assert problems('version: "1"\nname: shop\nproject: shop\ndatasets:\n' + RAW, whole=True) == [
+        "spec.yaml:1:10: version: expected 1, found the text '1'; write it without quotes"
     ]
 
 
