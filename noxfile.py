@@ -62,7 +62,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(**SHARED)
 def tests(session: nox.Session) -> None:
     """All tests but those with a real Airflow or Prefect; arguments after -- go to pytest."""
-    tool(session, "pytest", *(session.posargs or ["-q", "-n", "auto", "-m", "not e2e"]))
+    tool(session, "pytest", *(session.posargs or ["-q", "-n", "auto", "--dist", "worksteal", "-m", "not e2e"]))
 
 
 @nox.session(**SHARED)

@@ -22,6 +22,7 @@ def get_provider_info() -> dict[str, Any]:  # Any: the nested literals of Airflo
                     "airflow_provider.operators.draft",
                     "airflow_provider.operators.version",
                     "airflow_provider.operators.guard",
+                    "airflow_provider.operators.upkeep",
                     "airflow_provider.operators.step",
                 ],
             }
@@ -45,52 +46,60 @@ def get_provider_info() -> dict[str, Any]:  # Any: the nested literals of Airflo
             }
         ],
         "cli": ["airflow_provider.cli.get_cli_commands"],
-        "config": {
-            "dataset_tasks": {
-                "description": "Versioned datasets; see the page on Airflow of dataset-tasks.",
-                "options": {
-                    "conn_id": _option(
-                        "The connection of the catalog that the pages and `airflow datasets` show.",
-                        kind="string",
-                        default="dataset_tasks_default",
-                        example="lake",
-                    ),
-                    "poll_interval": _option(
-                        "Seconds between two looks into a catalog by triggers that wait for a version or an answer.",
-                        kind="float",
-                        default="10.0",
-                        example="30",
-                    ),
-                },
-            }
-        },
-        "connection-types": [
-            {
-                "connection-type": "dataset_tasks",
-                "hook-class-name": "airflow_provider.hooks.dataset.DatasetHook",
-                "hook-name": "Dataset catalog",
-                "ui-field-behaviour": {
-                    "hidden-fields": ["host", "port", "schema"],
-                    "relabeling": {"login": "Catalog user", "password": "Catalog password"},
-                    "placeholders": {"login": "only if the URL has none", "password": "only if the URL has none"},
-                },
-                "conn-fields": {
-                    "catalog_url": _field(
-                        "Catalog URL", "Database of the catalog, such as postgresql+psycopg://db.example.org/datasets."
-                    ),
-                    "store_url": _field("Store URL", "Where bytes are kept: a folder, s3://, gs:// or azure://."),
-                    "cache_dir": _field("Cache folder", "Folder on the worker for verified copies of versions."),
-                    "catalog": {
-                        "label": "Catalog",
-                        "description": "'embedded' allows a SQLite catalog in a folder that all workers share "
-                        "(one machine). Without it a catalog URL is required.",
-                        "schema": {"type": ["string", "null"], "enum": ["server", "embedded"]},
-                    },
-                    "home": _field("Home folder", "Folder of the embedded catalog, store and cache."),
-                },
-            }
-        ],
+        "config": _config(),
+        "connection-types": _connection_types(),
     }
+
+
+def _config() -> dict[str, Any]:  # Any: as above
+    return {
+        "dataset_tasks": {
+            "description": "Versioned datasets; see the page on Airflow of dataset-tasks.",
+            "options": {
+                "conn_id": _option(
+                    "The connection of the catalog that the pages and `airflow datasets` show.",
+                    kind="string",
+                    default="dataset_tasks_default",
+                    example="lake",
+                ),
+                "poll_interval": _option(
+                    "Seconds between two looks into a catalog by triggers that wait for a version or an answer.",
+                    kind="float",
+                    default="10.0",
+                    example="30",
+                ),
+            },
+        }
+    }
+
+
+def _connection_types() -> list[dict[str, Any]]:  # Any: as above
+    return [
+        {
+            "connection-type": "dataset_tasks",
+            "hook-class-name": "airflow_provider.hooks.dataset.DatasetHook",
+            "hook-name": "Dataset catalog",
+            "ui-field-behaviour": {
+                "hidden-fields": ["host", "port", "schema"],
+                "relabeling": {"login": "Catalog user", "password": "Catalog password"},
+                "placeholders": {"login": "only if the URL has none", "password": "only if the URL has none"},
+            },
+            "conn-fields": {
+                "catalog_url": _field(
+                    "Catalog URL", "Database of the catalog, such as postgresql+psycopg://db.example.org/datasets."
+                ),
+                "store_url": _field("Store URL", "Where bytes are kept: a folder, s3://, gs:// or azure://."),
+                "cache_dir": _field("Cache folder", "Folder on the worker for verified copies of versions."),
+                "catalog": {
+                    "label": "Catalog",
+                    "description": "'embedded' allows a SQLite catalog in a folder that all workers share "
+                    "(one machine). Without it a catalog URL is required.",
+                    "schema": {"type": ["string", "null"], "enum": ["server", "embedded"]},
+                },
+                "home": _field("Home folder", "Folder of the embedded catalog, store and cache."),
+            },
+        }
+    ]
 
 
 def _field(label: str, description: str) -> dict[str, Any]:  # Any: as above
