@@ -1,6 +1,6 @@
 """Up to an object store and down again: this project beside rclone, the AWS command line and obstore, in one run.
 
-    python tests/benchmarks/store_bench.py [--server rgw] [--small] [--repeat 3] [--tools NAMES] [--keep]
+    python tests/benchmarks/store_bench.py [--server rgw] [--small] [--data large,small] [--repeat 3] [--tools NAMES] [--keep]
 
 All speak to the same server on this machine, over the same cores: a real Ceph RGW, or `moto`. What is sent can't be packed
 smaller. Each step is a process of its own, starts included; the repetitions are interleaved, figures are medians. `up` of ours
@@ -151,13 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", choices=["rgw", "moto"], default="rgw")
     parser.add_argument("--small", action="store_true", help="a hundredth of the data, to see that it works")
+    parser.add_argument("--data", default=",".join(SIZES), help="which of `large` and `small`")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--tools", default=",".join(TOOLS))
     parser.add_argument("--keep", action="store_true")
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     there = {OURS: True, "obstore": True, "rclone": program("rclone"), "aws": program("aws")}
     tools = [name for name in TOOLS if name in given.tools.split(",") and there[name]]
-    sizes = LITTLE if given.small else SIZES
+    sizes = {name: LITTLE[name] if given.small else SIZES[name] for name in given.data.split(",")}
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         base = Path(folder)
@@ -180,8 +182,9 @@ def main() -> None:
             order=60,
             title="Object stores",
             text="Up to a real Ceph RGW on the same machine and down again, beside tools that copy files as they are. Ours "
-            "hashes every file before, packs small ones together, and verifies every file after.",
-            command="python tests/benchmarks/store_bench.py --keep",
+            "hashes every file before, packs small ones together, and verifies every file after. "
+            f"{given.repeat} repetition(s); load of the machine when it began: {load:.1f}.",
+            command=" ".join(["python tests/benchmarks/store_bench.py", *sys.argv[1:]]),
             tables=[table],
         ).keep()
 
@@ -209,7 +212,10 @@ def server(name: str, base: Path) -> Iterator[str]:
                 time.sleep(0.2)
             url = answer.read_text()
             os.environ.update(
-                AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="us-east-1", AWS_REGION="us-east-1"
+                AWS_ACCESS_KEY_ID="test",
+                AWS_SECRET_ACCESS_KEY="test",
+                AWS_DEFAULT_REGION="us-east-1",
+                AWS_REGION="us-east-1",
             )
             os.environ.pop("AWS_CA_BUNDLE", None)  # rclone of Debian ends at once where it is set
             import boto3
@@ -250,7 +256,9 @@ def measure(tool: str, endpoint: str, base: Path, data: str, turn: int) -> Itera
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def tabulate(found: dict[tuple[str, str, str], list[Cost]], sizes: dict[str, tuple[int, int]], tools: list[str]) -> Table:
+def tabulate(
+    found: dict[tuple[str, str, str], list[Cost]], sizes: dict[str, tuple[int, int]], tools: list[str]
+) -> Table:
     """Medians, and how many times as long as ours the best of the others took."""
     rows = []
     for name, (count, size) in sizes.items():
@@ -258,15 +266,17 @@ def tabulate(found: dict[tuple[str, str, str], list[Cost]], sizes: dict[str, tup
             walls = {tool: statistics.median(cost.wall for cost in found[name, step, tool]) for tool in tools}
             for tool in tools:
                 costs = found[name, step, tool]
-                rows.append([
-                    f"{count} x {size >> 10} KiB",
-                    step,
-                    tool,
-                    round(walls[tool], 2),
-                    round(walls[tool] / walls[OURS], 2) if OURS in walls else None,
-                    round(statistics.median(cost.cpu for cost in costs), 2),
-                    round(max(cost.memory for cost in costs)),
-                ])
+                rows.append(
+                    [
+                        f"{count} x {size >> 10} KiB",
+                        step,
+                        tool,
+                        round(walls[tool], 2),
+                        round(walls[tool] / walls[OURS], 2) if OURS in walls else None,
+                        round(statistics.median(cost.cpu for cost in costs), 2),
+                        round(max(cost.memory for cost in costs)),
+                    ]
+                )
     return Table(
         "Wall and CPU seconds (medians), and peak memory (MiB) of the process; `x ours` is the wall time over ours.",
         ("files", "step", "tool", "wall s", "x ours", "CPU s", "MiB"),

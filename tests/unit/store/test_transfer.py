@@ -165,7 +165,7 @@ def test_what_is_held_in_memory_is_bounded() -> None:
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_of_a_range_that_is_expected_each_byte_is_read_once_and_none_behind_it(at_once: int) -> None:
     source = Source()
-    wanted = [(7 + 5100 * number, 5000) for number in range(4)]
+    wanted = [(7 + 5030 * number, 5000) for number in range(4)]
     with ReadAhead("k", len(DATA), source.read, Threads()) as reader:
         for some in [wanted[:at_once], wanted[at_once:]]:
             for offset, length in some:
@@ -174,6 +174,7 @@ def test_of_a_range_that_is_expected_each_byte_is_read_once_and_none_behind_it(a
                 for offset, _ in some:
                     assert reader.pread(offset + start, 250) == DATA[offset + start : offset + start + 250]
         assert not any(stream.blocks for stream in reader._streams)
+    assert all(length > 0 for _, length in source.reads)
     read = sorted(each for offset, length in source.reads for each in range(offset, offset + length))
     assert read == [each for offset, length in wanted for each in range(offset, offset + length)]
 
