@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataset_tasks.errors import IntegrityError, InvalidArgumentError
+from dataset_tasks.errors import ConflictError, IntegrityError, InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import Version
@@ -34,6 +34,8 @@ from dataset_tasks.ops.wire import with_versions
 
 #: Stages that put files into the draft, and the one that stores them.
 _FEEDING = (AddFiles, SyncFolder, Transform, Upload)
+#: How often a build is gone over that another process makes at once, under the same key.
+_TRIES = 6
 _log = logging.getLogger("dataset_tasks")
 
 
@@ -54,10 +56,24 @@ def run(context: Context, request: Build) -> BuildResult:
     draft_id = _stage(context, first, {}).version_id
     try:
         with alive(context, draft_id):
-            return _fill(context, first, rest, draft_id)
+            return _made(context, first, rest, draft_id)
+    except ConflictError:
+        raise  # somebody else is at the draft: it is not ours to drop
     except BaseException:
         abandon(context, draft_id)
         raise
+
+
+def _made(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> BuildResult:
+    """Fills the draft. Where another process does so at once, under the same key, it is gone over again as in a retry."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return _fill(context, first, rest, draft_id)
+        except (ConflictError, StateError) as error:
+            lost = error.kind == ConflictError.default_kind
+            if not left or not (lost or context.session.catalog.version(draft_id).state.is_final):
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> BuildResult:

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 
 from dataset_tasks.catalog.rows import dump
+from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import NewVersion
-from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.errors import AlreadyExistsError, ConflictError, InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Manifest, squash
 from dataset_tasks.model import State, Version
@@ -20,6 +21,9 @@ from dataset_tasks.ops.inherited import inherited
 from dataset_tasks.ops.requests import Create, CreateResult, Squash, SquashResult
 from dataset_tasks.ops.restore import stored_anew
 from dataset_tasks.ops.settling import settle
+
+#: How often a squash is filled again that another process fills at once, under the same key.
+_TRIES = 6
 
 
 def run(context: Context, request: Squash) -> SquashResult:
@@ -47,10 +51,29 @@ def run(context: Context, request: Squash) -> SquashResult:
                 return _result(last, is_unchanged=True)
     draft = _draft(context, request, versions, project)
     try:
-        return _fill(context, request, versions, draft, fingerprint)
+        return _made(context, request, versions, draft, fingerprint)
+    except ConflictError:
+        raise  # somebody else is at the draft: it is not ours to drop
     except BaseException:
         abandon(context, draft.id)
         raise
+
+
+def _made(
+    context: Context, request: Squash, versions: Sequence[Version], draft: Version, fingerprint: str
+) -> SquashResult:
+    """Fills the draft. Where another process does so at once, under the same key, whoever ends first made it."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return _fill(context, request, versions, draft, fingerprint)
+        except (ConflictError, StateError) as error:
+            draft = context.session.catalog.version(draft.id)
+            if draft.state.is_final:
+                settle(context, draft)
+                return _result(draft)
+            if not left or not isinstance(error, ConflictError):
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _fill(
@@ -80,34 +103,44 @@ def _draft(context: Context, request: Squash, versions: Sequence[Version], proje
     """The draft, made once for the operation's key."""
     catalog = context.session.catalog
     part = context.part("create")
-    found = catalog.recorded(part.key)
-    if found is not None:
-        version = catalog.version(found.version_id)
-        if version.state not in (State.ABORTED, State.DELETED):
-            return version
+    begun = _begun(catalog, part.key)
+    if begun is not None:
+        return begun
     listed = {version.id for version in versions}
     inherited_from = () if len(versions) == 1 else versions[0].parents
     parents = tuple(i for i in inherited_from if i not in listed and catalog.version(i).state.is_final)
-    return catalog.create(
-        NewVersion(
-            project=project,
-            name=request.name,
-            store_id=context.session.store_id(request.store),
-            parents=parents,
-            tags=request.tags,
-            description=request.description,
-            metadata=request.metadata,
-            origin={
-                **context.origin,
-                "squash": [version.id for version in versions],
-                **({unchanged.HOLD: list(request.hold)} if request.hold else {}),
-            },
-            recipe=hashlib.sha256(dump(sorted(listed)).encode()).hexdigest(),
-            skip_unchanged=request.skip_unchanged,
-            window=context.window,
-        ),
-        part.record(Create(name=request.name, project=project), lambda version: CreateResult(**about(version))),
+    new = NewVersion(
+        project=project,
+        name=request.name,
+        store_id=context.session.store_id(request.store),
+        parents=parents,
+        tags=request.tags,
+        description=request.description,
+        metadata=request.metadata,
+        origin={
+            **context.origin,
+            "squash": [version.id for version in versions],
+            **({unchanged.HOLD: list(request.hold)} if request.hold else {}),
+        },
+        recipe=hashlib.sha256(dump(sorted(listed)).encode()).hexdigest(),
+        skip_unchanged=request.skip_unchanged,
+        window=context.window,
     )
+    create = Create(name=request.name, project=project)
+    try:
+        return catalog.create(new, part.record(create, lambda version: CreateResult(**about(version))))
+    except AlreadyExistsError:
+        begun = _begun(catalog, part.key)
+        if begun is None:
+            raise
+        return begun  # by another process, at once and under the same key
+
+
+def _begun(catalog: Catalog, key: str) -> Version | None:
+    """What another try under the key began and nobody gave up."""
+    found = catalog.recorded(key)
+    version = catalog.version(found.version_id) if found is not None else None
+    return version if version is not None and version.state not in (State.ABORTED, State.DELETED) else None
 
 
 def _content(context: Context, versions: Sequence[Version], draft: Version) -> Manifest:

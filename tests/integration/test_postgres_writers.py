@@ -18,8 +18,9 @@ from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import NewVersion, Record
 from dataset_tasks.errors import AlreadyExistsError
 from dataset_tasks.model import State
-from dataset_tasks.ops.requests import Create
+from dataset_tasks.ops.requests import Create, Finalize, Squash, SyncFolder, Upload
 from dataset_tasks.session import open_session
+from dataset_tasks.testing.invariants import assert_invariants
 from tests.services.postgres import Postgres
 
 FORK = multiprocessing.get_context("fork")
@@ -192,6 +193,26 @@ def test_of_many_processes_with_one_operation_key_one_makes_the_draft_and_the_ot
     catalog = Catalog.open(url, now)
     assert sorted((v.name, v.version) for v in catalog.versions()) == [("named", "spring"), ("numbered", "1.0.0")]
     catalog.close()
+
+
+def squash_the_same(catalog: Catalog, _number: int) -> list[str]:
+    url = catalog.db.url.render_as_string(hide_password=False)
+    with open_session(catalog_url=url) as session:
+        return [session.run(Squash(name="squashed", project="p", refs=("p/n@latest",)), key="run/squash").version_id]
+
+
+def test_many_processes_that_squash_under_one_key_at_once_make_one_version(url: str) -> None:
+    """R15."""
+    with open_session(catalog_url=url) as session:
+        draft = session.run(Create(name="n", project="p")).version_id
+        session.run(SyncFolder(ref=draft, path=str(Path(__file__).parent), wildcard=("test_postgres*.py",)))
+        session.run(Upload(ref=draft))
+        session.run(Finalize(ref=draft))
+    made = run_all(squash_the_same, url, 6)
+    assert len({tuple(each) for each in made}) == 1
+    with open_session(catalog_url=url) as session:
+        assert [v.state for v in session.catalog.versions()] == [State.COMPLETED] * 2
+        assert_invariants(session)
 
 
 def test_the_server_may_crash_and_come_back_while_sixteen_processes_write(server: Postgres) -> None:

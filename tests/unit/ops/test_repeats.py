@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.errors import StateError
+from dataset_tasks.errors import ConflictError, StateError
+from dataset_tasks.failpoints import Rule
+from dataset_tasks.model import State
 from dataset_tasks.ops.requests import (
     AddFiles,
     Build,
@@ -24,6 +26,7 @@ from dataset_tasks.ops.requests import (
     Verify,
 )
 from dataset_tasks.session import Session, open_session
+from dataset_tasks.testing.failpoints import injected
 
 
 @pytest.fixture
@@ -122,3 +125,40 @@ def test_a_build_done_again_under_its_key_gives_its_version(session: Session, da
     assert again.version_id == first.version_id
     assert again.why == "made by an earlier try of the same run"
     assert len(session.catalog.versions()) == 1
+
+
+@pytest.mark.parametrize("point", ["build.after_stage", "upload.before_commit", "finalize.before_commit"])
+def test_a_build_that_another_process_ends_under_the_same_key_gives_its_version(
+    session: Session, data: Path, point: str
+) -> None:
+    """R15."""
+    stages = {
+        "create": Create(name="d", project="p"),
+        "sync": SyncFolder(ref="step:create", path=str(data)),
+        "upload": Upload(ref="step:create"),
+        "finalize": Finalize(ref="step:create"),
+    }
+    build = Build(stages=tuple(Stage(id=name, request=request) for name, request in stages.items()))
+    ended: list[str] = []
+
+    def end_it(_name: str) -> None:
+        if not ended:
+            ended.append("")
+            ended[0] = session.run(build, key="run/build").version_id
+
+    with injected([Rule(point, end_it)]):
+        made = session.run(build, key="run/build").version_id
+    assert ended == [made]
+    assert [v.state for v in session.catalog.versions()] == [State.COMPLETED]
+
+
+def test_a_build_that_loses_its_draft_to_another_writer_leaves_it_to_that_one(session: Session, data: Path) -> None:
+    create, sync = Create(name="d", project="p"), SyncFolder(ref="step:create", path=str(data))
+    build = Build(stages=(Stage(id="create", request=create), Stage(id="sync", request=sync)))
+
+    def taken(_name: str) -> None:
+        raise ConflictError("taken over", kind="stale_writer")
+
+    with injected([Rule("build.after_stage", taken)]), pytest.raises(ConflictError):
+        session.run(build, key="run/build")
+    assert [v.state for v in session.catalog.versions()] == [State.IN_PROGRESS]
