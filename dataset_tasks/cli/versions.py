@@ -22,6 +22,25 @@ if TYPE_CHECKING:
 PANEL = "Whole versions"
 
 
+SyncFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--sync",
+        metavar="FOLDER",
+        help="Mirror this folder or URL (s3://, gs://, azure://); starts from the last version.",
+        show_default=False,
+    ),
+]
+AddFrom = Annotated[
+    list[str] | None,
+    typer.Option("--add", metavar="PATH", help="Add a file, folder or URL; repeat.", show_default=False),
+]
+RemoveLast = Annotated[
+    list[str] | None,
+    typer.Option("--remove", metavar="PATTERN", help="Remove what matches, last; repeat.", show_default=False),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
     command(app, "build", panel=PANEL)(build)
@@ -39,29 +58,15 @@ def build(
     parent: opt.Parents = None,
     input: opt.Inputs = None,
     previous: opt.Previous = False,
-    sync: Annotated[
-        str | None,
-        typer.Option(
-            "--sync",
-            metavar="FOLDER",
-            help="Mirror this folder or URL (s3://, gs://, azure://); starts from the last version.",
-            show_default=False,
-        ),
-    ] = None,
-    add: Annotated[
-        list[str] | None,
-        typer.Option("--add", metavar="PATH", help="Add a file, folder or URL; repeat.", show_default=False),
-    ] = None,
+    sync: SyncFrom = None,
+    add: AddFrom = None,
     wildcard: opt.Wildcards = None,
     exclude: opt.Excludes = None,
     connection: opt.Connection = None,
     call: opt.Call = None,
     run: opt.Program = None,
     arguments: opt.Arguments = None,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option("--remove", metavar="PATTERN", help="Remove what matches, last; repeat.", show_default=False),
-    ] = None,
+    remove: RemoveLast = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read it back from the store at the end.")] = False,
     tag: opt.Tags = None,
     description: opt.Description = "",
@@ -72,11 +77,6 @@ def build(
     """Make the next version of a dataset in one go: create, fill, upload, finalize; nothing when nothing changed."""
     from dataset_tasks.ops.requests import Build, BuildResult, Create, Request, Stage
 
-    if (wildcard or exclude or connection) and not (add or sync is not None):
-        raise InvalidArgumentError(
-            "--wildcard, --exclude and --connection say how --sync and --add read, and neither is there",
-            hint="Give --sync or --add, or leave them out.",
-        )
     in_project, bare_name = opt.dataset_name(name, project)
     create = Create(
         name=bare_name,
@@ -92,19 +92,11 @@ def build(
     )
 
     def stages() -> Iterator[tuple[str, Request]]:
-        from dataset_tasks.ops.requests import AddFiles, Finalize, RemoveFiles, SyncFolder, Transform, Upload, Verify
+        from dataset_tasks.ops.requests import Finalize, RemoveFiles, Transform, Upload, Verify
 
         draft = f"step:{bare_name}.create"
-        some = tuple(wildcard) if wildcard else None
-        none_of = tuple(exclude or ())
         yield "create", create
-        if sync is not None:
-            yield "sync", SyncFolder(ref=draft, path=sync, wildcard=some, exclude=none_of, connection=connection)
-        for number, path in enumerate(add or ()):
-            yield (
-                f"add.{number}",
-                AddFiles(ref=draft, path=path, wildcard=some, exclude=none_of, connection=connection),
-            )
+        yield from _sources(draft, sync, add or [], wildcard or [], exclude or [], connection)
         if call is not None or run is not None:
             program = tuple(shlex.split(run)) if run is not None else None
             given = opt.pairs(arguments, "--with")
@@ -126,6 +118,24 @@ def build(
     request = Build(stages=tuple(Stage(id=f"{bare_name}.{step}", request=each) for step, each in stages()))
     with cli.session(create=True) as session:
         return cli.perform(session, request, describe)
+
+
+def _sources(
+    draft: str, sync: str | None, add: list[str], wildcard: list[str], exclude: list[str], connection: str | None
+) -> Iterator[tuple[str, requests.Request]]:
+    """What a build reads; each of them through the same patterns and connection."""
+    from dataset_tasks.ops.requests import AddFiles, SyncFolder
+
+    if (wildcard or exclude or connection) and not (add or sync is not None):
+        raise InvalidArgumentError(
+            "--wildcard, --exclude and --connection say how --sync and --add read, and neither is there",
+            hint="Give --sync or --add, or leave them out.",
+        )
+    some, but = tuple(wildcard) or None, tuple(exclude)
+    if sync is not None:
+        yield "sync", SyncFolder(ref=draft, path=sync, wildcard=some, exclude=but, connection=connection)
+    for number, path in enumerate(add):
+        yield f"add.{number}", AddFiles(ref=draft, path=path, wildcard=some, exclude=but, connection=connection)
 
 
 def publish(
