@@ -192,9 +192,13 @@ class Objects:
             if sha256 == ref.sha256:
                 return known
         index = Index.from_bytes(data, ref.key)
+        self.remember(ref, index)
+        return index
+
+    def remember(self, ref: ObjectRef, index: Index) -> None:
+        """Takes the index that an object was just written from, or decoded to, for `index`."""
         # A new tuple each time: needs no lock, neither between threads nor over a fork.
         self._indexes = ((ref.sha256, index), *self._indexes)[:_KEPT_INDEXES]
-        return index
 
     def ranges(self, ref: ObjectRef) -> Ranges:
         """For reading parts of an object."""

@@ -180,8 +180,8 @@ class Builder:
     def _write(self, table: pa.Table, digest: bytes | None = None) -> None:
         table = table.combine_chunks()
         first, last = bounds_of(table)
-        chunks = tuple(sorted(key for key in flat(table["chunk"]).unique().to_pylist() if key is not None))
-        unknown = [key for key in chunks if key not in self._objects]
+        chunks = tuple(sorted(flat(table["chunk"]).unique().drop_null().to_pylist()))
+        unknown = sorted(set(chunks).difference(self._objects))
         if unknown:
             raise InvalidArgumentError(
                 f"entries from {quoted(first)} to {quoted(last)} refer to chunks {unknown} of which no reference is known",

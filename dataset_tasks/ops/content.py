@@ -271,7 +271,9 @@ def _store(context: Context, head: Version, change: Change, store_id: str) -> li
     parts.append((new_key("index"), change.built.index.to_bytes()))
     if change.pending is not None and change.built.index.pending:
         parts.append((new_key("pending"), change.pending))
-    return context.session.objects.put_all(head.id, store_id, parts)
+    refs = context.session.objects.put_all(head.id, store_id, parts)
+    context.session.objects.remember(refs[len(change.built.packs)], change.built.index)
+    return refs
 
 
 def _content(
