@@ -86,9 +86,7 @@ Workers: TypeAlias = Annotated[
 ]
 Connection: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--connection", metavar="NAME", help="Connection through which a URL is read.", show_default=False
-    ),
+    typer.Option("--connection", metavar="NAME", help="Connection through which a URL is read.", show_default=False),
 ]
 Call: TypeAlias = Annotated[
     str | None,

@@ -73,7 +73,10 @@ def of_spec(folder: Path, steps: int) -> Path:
 
 def of_peer(folder: Path, steps: int) -> Path:
     """A file of dag-factory, and the DAG file that loads it."""
-    lines = [f"peer_{steps}:", "  default_args: {owner: bench, start_date: 2024-01-01, retries: 2, retry_delay_sec: 30}"]
+    lines = [
+        f"peer_{steps}:",
+        "  default_args: {owner: bench, start_date: 2024-01-01, retries: 2, retry_delay_sec: 30}",
+    ]
     lines += ["  schedule: null", "  description: Datasets", "  task_groups:"]
     lines += [f"    - {{group_name: d{number}, tooltip: Dataset {number}}}" for number in range(steps // 2)]
     lines += ["  tasks:"]

@@ -160,7 +160,7 @@ ROWS: Mapping[str, Row] = {
     "S14": Row("patterns that blow up", ("unit/test_paths.py::test_a_pattern_made_to_blow_up_is_matched_in_linear_time",)),
     "S15": Row("secrets in URLs, logs, errors, rows and results"),
     "S16": Row("pickles and other code in data"),
-    "S17": Row("URLs that lead inside", ("unit/external/test_policy.py::test_where_clouds_keep_credentials_nothing_is_read", "unit/external/test_policy.py::test_other_hosts_are_no_metadata_services", "unit/external/test_policy.py::test_only_what_lies_below_the_list_is_read_where_there_is_one", "unit/external/test_policy.py::test_files_are_read_below_the_folders_of_the_list_wherever_links_lead", "unit/external/test_policy.py::test_what_a_transform_writes_is_added_whatever_the_list_says", "unit/external/test_policy.py::test_an_empty_list_allows_nothing", "unit/external/test_policy.py::test_a_link_that_somebody_else_added_is_not_read_either", )),
+    "S17": Row("URLs that lead inside", ("unit/external/test_policy.py::test_where_clouds_keep_credentials_nothing_is_read", "unit/external/test_policy.py::test_other_hosts_are_no_metadata_services", "unit/external/test_policy.py::test_only_what_lies_below_the_list_is_read_where_there_is_one", "unit/external/test_policy.py::test_files_are_read_below_the_folders_of_the_list_wherever_links_lead", "unit/external/test_policy.py::test_what_a_transform_writes_is_added_whatever_the_list_says", "unit/external/test_policy.py::test_an_empty_list_allows_nothing", "unit/external/test_policy.py::test_a_link_that_somebody_else_added_is_not_read_either" )),
     "S18": Row("files that others may write"),
     "S19": Row("markup in users' texts"),
     "S20": Row("digests that mean two things", ("unit/manifest/test_digest.py::test_digests_never_change",

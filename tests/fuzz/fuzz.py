@@ -86,7 +86,7 @@ def run(names: Sequence[str], runs: int, seed: int) -> list[list[str | int | flo
         begin = time.monotonic()
         done = subprocess.run(
             [sys.executable, __file__, "--one", name, "--runs", str(runs), "--seed", str(seed)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", check=False,
+            capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
         counted = [line for line in done.stderr.splitlines() if "number_of_executed_units" in line or "inputs:" in line]
         seen = int(counted[-1].split()[-1]) if counted else 0
