@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-IS_FULL = os.environ.get("FAULTS_SWEEP") == "full"
+#: Which points are tried: `full`, every n-th as a number, or a sample that the ordinary run has time for.
+SWEEP = os.environ.get("FAULTS_SWEEP", "")
+IS_FULL = bool(SWEEP)
+
+
+def stride(sample: int, full: int = 1) -> str:
+    """Every how many-th point."""
+    return str(full if SWEEP == "full" else max(full, int(SWEEP)) if SWEEP else sample)
+
+
 SCENARIOS = [
     "create",
     "create-merged",
@@ -107,6 +116,7 @@ ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish", "zombie gc"]
 WORKERS_ON_SERVERS = [*PAIRS, *ZOMBIES, "crowd"] if IS_FULL else ["create-child/delete", "crowd"]
 
 Tell = Callable[[str, object], None]
+pytestmark = pytest.mark.timeout(3600 if IS_FULL else 600)
 
 
 def _program(name: str, *arguments: str) -> dict[str, Any]:
@@ -119,20 +129,19 @@ def _program(name: str, *arguments: str) -> dict[str, Any]:
 def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_it_is_run_again(
     scenario: str, record_property: Tell
 ) -> None:
-    found = _program("sweep.py", "--only", scenario, "--stride", "1" if IS_FULL else "61")[scenario]
+    found = _program("sweep.py", "--only", scenario, "--stride", stride(61))[scenario]
     for mode, tries in found["tries"].items():
         record_property("faults", (f"crash points, {mode}", tries, found["survived"].get(mode, 0)))
     assert found["failures"] == []
     assert found["tries"]
 
 
-@pytest.mark.timeout(3600 if IS_FULL else 600)
 @pytest.mark.parametrize("scenario", ON_SERVERS)
 def test_an_operation_that_was_interrupted_ends_so_with_its_catalog_in_postgresql_and_its_objects_in_s3(
     scenario: str, record_property: Tell
 ) -> None:
-    stride = "3" if IS_FULL else "41"
-    found = _program("sweep.py", "--backend", "servers", "--only", scenario, "--stride", stride)[scenario]
+    every = stride(41, 3)
+    found = _program("sweep.py", "--backend", "servers", "--only", scenario, "--stride", every)[scenario]
     for mode, tries in found["tries"].items():
         record_property("faults", (f"crash points on PostgreSQL and S3, {mode}", tries, found["survived"].get(mode, 0)))
     assert found["failures"] == []
@@ -141,19 +150,18 @@ def test_an_operation_that_was_interrupted_ends_so_with_its_catalog_in_postgresq
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_property: Tell) -> None:
-    found = _program("workers.py", "--only", pair, "--stride", "1" if IS_FULL else "23")[pair]
+    found = _program("workers.py", "--only", pair, "--stride", stride(23))[pair]
     record_property("faults", ("interleavings of two workers", found["tries"], found["survived"]))
     assert found["failures"] == []
     assert found["tries"]
 
 
-@pytest.mark.timeout(3600 if IS_FULL else 600)
 @pytest.mark.parametrize("pair", WORKERS_ON_SERVERS)
 def test_workers_lose_nothing_with_their_catalog_in_postgresql_and_their_objects_in_s3(
     pair: str, record_property: Tell
 ) -> None:
-    stride = "5" if IS_FULL else "11"
-    found = _program("workers.py", "--backend", "servers", "--only", pair, "--stride", stride)[pair]
+    every = stride(11, 5)
+    found = _program("workers.py", "--backend", "servers", "--only", pair, "--stride", every)[pair]
     record_property("faults", ("workers on PostgreSQL and S3", found["tries"], found["survived"]))
     assert found["failures"] == []
     assert found["tries"]
@@ -161,7 +169,7 @@ def test_workers_lose_nothing_with_their_catalog_in_postgresql_and_their_objects
 
 @pytest.mark.parametrize("zombie", ZOMBIES)
 def test_a_worker_that_goes_on_after_its_retry_ended_changes_nothing(zombie: str, record_property: Tell) -> None:
-    found = _program("workers.py", "--only", zombie, "--stride", "1" if IS_FULL else "11")[zombie]
+    found = _program("workers.py", "--only", zombie, "--stride", stride(11))[zombie]
     record_property("faults", ("workers stopped and continued", found["tries"], found["survived"]))
     assert found["failures"] == []
     assert found["tries"]
