@@ -234,9 +234,9 @@ def main() -> None:
                     print(f"{name} {tool.name}: {error}", file=sys.stderr)
                     found.drop(name, tool.name)  # half of a pipeline is no figure
     results = Results(
-        name="peers",
+        name="peers" if "S" in names else f"peers_{given.data}",
         order=10,
-        title="Beside other tools and the limits of the machine",
+        title="Beside other tools and the limits of the machine" + ("" if "S" in names else f": {given.data}"),
         text=(
             "CPU seconds (user and system) of the whole command, starts included, medians of "
             f"{given.repeat} interleaved runs. S: 20,000 files of 4 KiB. M: 2,000 files, 10 KiB to 2 MiB, 1.1 GB. L: 4 files "
@@ -246,7 +246,7 @@ def main() -> None:
             + versions(tools, folder)
             + "."
         ),
-        command="python tests/benchmarks/peers_bench.py --keep",
+        command=f"python tests/benchmarks/peers_bench.py --data {given.data} --repeat {given.repeat} --keep",
         tables=tables(found, names, tools),
     )
     from results import markdown
