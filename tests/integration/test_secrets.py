@@ -22,7 +22,7 @@ from dataset_tasks import Dataset
 from dataset_tasks.cli.main import run as cli
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.store import object as object_store
-from dataset_tasks.store import s3 as s3_store
+from dataset_tasks.store import s3_bucket
 from dataset_tasks.store.transfer import Patience
 from tests.integration.bucket_server import Answer, Bucket, served
 
@@ -82,7 +82,7 @@ def bucket(server: Bucket, home: Path, monkeypatch: pytest.MonkeyPatch) -> Bucke
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "PASSWORD"):
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps({"private_key": CANARY}))
-    for module in (s3_store, object_store):
+    for module in (s3_bucket, object_store):
         monkeypatch.setattr(module, "Patience", lambda: Patience(seconds=0.2, first=0.01, most=0.05))
     return server
 
@@ -307,8 +307,8 @@ def test_the_command_line_tells_no_secret(
 
 #: What does not answer is given up soon, also in the processes of the orchestrators.
 IMPATIENT = """\
-from dataset_tasks.store import object as object_store, s3, transfer
-s3.Patience = object_store.Patience = lambda: transfer.Patience(seconds=0.2, first=0.01, most=0.05)
+from dataset_tasks.store import object as object_store, s3_bucket, transfer
+s3_bucket.Patience = object_store.Patience = lambda: transfer.Patience(seconds=0.2, first=0.01, most=0.05)
 """
 DAG = (
     IMPATIENT
