@@ -88,7 +88,8 @@ class Leases(Writes):
         def work(connection: Connection) -> Lease:
             now = self.moment(connection)
             where = t.leases.c.version_id == version_id
-            connection.execute(sa.update(t.leases).where(where).values(epoch=t.leases.c.epoch))  # holds back others
+            # Holds back others, also where there is no lease yet whose row could be locked: two would insert one.
+            connection.execute(sa.select(t.versions.c.id).where(t.versions.c.id == version_id).with_for_update())
             found = _lease(connection, version_id)
             if found is not None and found.holder != holder and self._holds(connection, found):
                 raise leased(found)
