@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tasks import connections
-from dataset_tasks.store import multipart, object, s3, transfer  # noqa: A004 - the module's name
+from dataset_tasks.store import multipart, object, s3_bucket, transfer  # noqa: A004 - the module's name
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "stores.md").read_text()
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("only_local_connections")
 
 def test_the_page_has_every_option_and_no_other() -> None:
     table = PAGE.partition("## Options")[2].partition("##")[0]
-    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {*s3.OPTIONS, *object.OPTIONS}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {*s3_bucket.OPTIONS, *object.OPTIONS}
 
 
 def test_the_page_has_every_field_of_a_connection() -> None:
