@@ -147,7 +147,8 @@ def _remove(folder: Path) -> None:
 def tables(found: Found, names: list[str], tools: list[Tool]) -> list[Table]:
     """For each data set what users wait for, and what is stored."""
     made = []
-    others = [tool.name for tool in tools if tool is not OURS]
+    measured = {tool for _, tool, _ in found.costs}
+    others = [tool.name for tool in tools if tool is not OURS and tool.name in measured]
     for name in names:
         rows = [row for work in WORK if (row := _row(found, name, work, others)) is not None]
         made.append(
