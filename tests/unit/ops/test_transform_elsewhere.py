@@ -37,7 +37,8 @@ def session(home: Path) -> Iterator[Session]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delitem(sys.modules, "work", raising=False)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").write_text("A")
     (tmp_path / "work.py").write_text(WORK)
@@ -93,7 +94,8 @@ def test_with_an_environment_a_function_sees_nothing_else_of_ours(
 ) -> None:
     monkeypatch.setenv("SECRET", "s3cret")
     monkeypatch.setenv("TOKEN", "t0ken")
-    run(shop, session, '{call: "work:work", env: {GREETING: hello}, env_from: [TOKEN]}')
+    outcome = run(shop, session, '{call: "work:work", env: {GREETING: hello}, env_from: [TOKEN]}')
+    assert outcome.error is None, outcome.error
 
     names = read(session, "env.txt").splitlines()
     assert {"GREETING", "TOKEN", "PATH"} <= set(names)
