@@ -6,7 +6,9 @@ A cache and nothing more: it may be deleted at any time, several processes may u
 A row says: this name, in this folder, with this device, inode, size, mtime and ctime, has this SHA-256. All of them
 must be equal, and a row is only kept when the file was last touched a good while before its reading began: a file
 that changes twice within one tick of the file system's clock keeps its times, and would keep its old hash with them
-(git calls such entries racy). Rows carry a checksum, because a flipped bit in a hash would be believed for ever.
+(git calls such entries racy). Nor is a row kept of a file in memory (tmpfs): there a file keeps its times for good when
+it is written through a memory map, as `numpy.memmap` does. Rows carry a checksum, because a flipped bit in a hash would
+be believed for ever.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ _log = logging.getLogger(__name__)
 #: How much older than its reading a file must be (nanoseconds): above the coarsest clock of a file system in use (FAT: 2 s).
 RACY_NS = 2_100_000_000
 
+#: File systems on which writing to mapped memory leaves a file's times as they were.
+FORGETFUL = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})
+
+_MOUNTS = Path("/proc/self/mountinfo")
 _SCHEMA_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE folders(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, day INTEGER NOT NULL)",
@@ -82,6 +88,7 @@ class StatCache:
         self._seen: list[int] = []
         self._new: list[tuple[bytes, list[tuple[bytes, bytes]]]] = []
         self._new_rows = 0
+        self._forgetful = _forgetful_devices()
         self._db: sqlite3.Connection | None = None
         self._lock = -1
         with self._harmless():
@@ -139,7 +146,9 @@ class StatCache:
         rows = [
             (name, _entry(stat, sha256))
             for name, stat, sha256 in files
-            if _EARLIEST < stat.st_mtime_ns < limit and _EARLIEST < stat.st_ctime_ns < limit
+            if _EARLIEST < stat.st_mtime_ns < limit
+            and _EARLIEST < stat.st_ctime_ns < limit
+            and stat.st_dev not in self._forgetful
         ]
         if rows:
             self._new.append((folder, rows))
@@ -317,6 +326,21 @@ def trusted(entry: bytes, stat: os.stat_result) -> bytes | None:
     if entry.startswith(stamp) and len(entry) == _LENGTH and zlib.crc32(entry) == _CRC_OF_SOUND:
         return entry[_SHA256]
     return None
+
+
+def _forgetful_devices() -> frozenset[int]:
+    """The devices of what is mounted here and keeps files in memory; none where the system does not tell."""
+    try:
+        mounts = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return frozenset()
+    found = set()
+    for line in mounts:
+        fields, _, kind = line.partition(b" - ")
+        if kind.partition(b" ")[0].decode(errors="replace") in FORGETFUL:
+            major, _, minor = fields.split(b" ")[2].partition(b":")
+            found.add(os.makedev(int(major), int(minor)))
+    return frozenset(found)
 
 
 def _stamp(stat: os.stat_result) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import socket
 import stat
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks import hashing
+from dataset_tasks import hashing, statcache
 from dataset_tasks.errors import InvalidArgumentError, SourceError
 from dataset_tasks.scan import BATCH_ROWS, Scan, Source, open_source
 from dataset_tasks.statcache import StatCache
@@ -917,11 +918,18 @@ def later():
     return time.time_ns() + 3600 * 10**9
 
 
+@pytest.fixture
+def kept_in_memory_too(monkeypatch):
+    """For tests of what is kept, wherever their folders lie."""
+    monkeypatch.setattr(statcache, "FORGETFUL", frozenset())
+
+
 def cached_scan(root, folder, **options):
     with StatCache(folder, clock=later) as cache:
         return scan(root, cache=cache, **options)
 
 
+@pytest.mark.usefixtures("kept_in_memory_too")
 def test_unchanged_files_are_not_read_again(tmp_path):
     root = tmp_path / "root"
     files = {"a": b"1", "sub/b": b"22", "sub/c": b"3" * 300_000}
@@ -938,6 +946,7 @@ def test_unchanged_files_are_not_read_again(tmp_path):
     assert single == hashes(b=b"22")
 
 
+@pytest.mark.usefixtures("kept_in_memory_too")
 def test_only_what_changed_is_read_again(tmp_path):
     root = tmp_path / "root"
     write(root, **{"a": b"1", "b": b"22", "sub/c": b"333"})
@@ -949,6 +958,7 @@ def test_only_what_changed_is_read_again(tmp_path):
     assert scanned.read_bytes == 6
 
 
+@pytest.mark.usefixtures("kept_in_memory_too")
 def test_content_that_changed_behind_the_same_size_and_mtime_is_noticed(tmp_path):
     root = tmp_path / "root"
     write(root, a=b"1111")
@@ -959,6 +969,7 @@ def test_content_that_changed_behind_the_same_size_and_mtime_is_noticed(tmp_path
     assert cached_scan(root, tmp_path / "cache")[0] == hashes(a=b"2222")
 
 
+@pytest.mark.usefixtures("kept_in_memory_too")
 def test_files_touched_just_before_they_were_read_are_read_again(tmp_path):
     root = tmp_path / "root"
     write(root, a=b"1111")
@@ -968,6 +979,7 @@ def test_files_touched_just_before_they_were_read_are_read_again(tmp_path):
         assert scanned.read_bytes == 4
 
 
+@pytest.mark.usefixtures("kept_in_memory_too")
 def test_a_known_file_that_became_something_else_is_an_error(tmp_path):
     root = tmp_path / "root"
     write(root, a=b"1", b=b"2")
@@ -993,3 +1005,16 @@ def test_a_known_file_that_became_something_else_is_an_error(tmp_path):
 def test_a_scan_loads_no_pyarrow():
     script = "import dataset_tasks.scan, sys; print('pyarrow' in sys.modules, 'pandas' in sys.modules)"
     assert run_python(script) == "False False"
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no folder in memory here")
+def test_a_file_in_memory_that_is_written_through_a_map_is_read_again(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        file = put(Path(folder, "a"), b"1111")
+        with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 4) as mapped:
+            assert mapped[0] == ord("1")  # now the page is there, to be written without the system being told
+            assert cached_scan(Path(folder), tmp_path)[0] == hashes(a=b"1111")
+            before = file.stat()
+            mapped[:] = b"2222"
+            assert file.stat() == before
+            assert cached_scan(Path(folder), tmp_path)[0] == hashes(a=b"2222")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tasks import statcache
 from dataset_tasks.statcache import RACY_NS, StatCache, trusted
 
 DAY = 86_400 * 10**9
@@ -20,7 +21,7 @@ OLD = NOW - DAY
 
 def status(**changes):
     """A stat of a file that was last touched a day ago."""
-    fields = {"dev": 64, "ino": 7, "size": 11, "mtime_ns": OLD, "ctime_ns": OLD} | changes
+    fields = {"dev": os.makedev(8, 1), "ino": 7, "size": 11, "mtime_ns": OLD, "ctime_ns": OLD} | changes
     mtime, ctime = fields["mtime_ns"], fields["ctime_ns"]
     return os.stat_result(
         (
@@ -341,3 +342,15 @@ def test_the_clock_counts_nanoseconds_since_1970(tmp_path):
     before = time.time_ns()
     with StatCache(tmp_path) as cache:
         assert before <= cache.now() <= time.time_ns()
+
+
+def test_nothing_is_kept_of_files_in_memory_whose_times_stay_when_they_are_written_through_a_map(tmp_path, monkeypatch):
+    mounts = tmp_path / "mountinfo"
+    monkeypatch.setattr(statcache, "_MOUNTS", mounts)
+    for kind, kept in (("ext4", ["a"]), ("tmpfs", [])):
+        mounts.write_text(f"22 1 0:20 / /x rw - tmpfs tmpfs rw\n30 1 8:1 / /src rw shared:3 - {kind} /dev/sda1 rw\n")
+        remember(tmp_path / kind, "a")
+        assert recalled(tmp_path / kind, "a") == kept
+    monkeypatch.setattr(statcache, "_MOUNTS", tmp_path / "nothing")
+    remember(tmp_path / "unknown", "a")
+    assert recalled(tmp_path / "unknown", "a") == ["a"]
