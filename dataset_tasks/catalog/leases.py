@@ -46,6 +46,11 @@ class Lease:
         return RUN not in self.origin
 
     @property
+    def is_first(self) -> bool:
+        """Whether nobody held the version before."""
+        return self.epoch == 1
+
+    @property
     def who(self) -> str:
         """The holder in words."""
         return ", ".join(f"{name} {value}" for name, value in self.origin.items() if value) or f"writer {self.holder}"

@@ -279,23 +279,33 @@ class Catalog(Copying, Approvals, Reads):
 
         return self._write(work, record)
 
-    def drop(self, version: Version, record: Record, *, origin: Mapping[str, JsonValue] | None = None) -> Version:
+    def drop(
+        self,
+        version: Version,
+        record: Record,
+        *,
+        origin: Mapping[str, JsonValue] | None = None,
+        lease: Lease | None = None,
+    ) -> Version:
         """Gives up a draft: its number is free again, its objects are left to gc.
 
-        `origin` is added to what is known of where the draft came from.
+        `origin` is added to what is known of where the draft came from. With a `lease`, only while nobody took it over.
 
         Raises:
-            ConflictError: Another writer moved it.
+            ConflictError: Another writer moved it, or took over the lease.
             StateError: It is no draft.
         """
 
         def work(connection: Connection) -> Version:
-            return self._move(
+            dropped = self._move(
                 connection,
                 version,
                 State.IN_PROGRESS,
                 {"state": State.ABORTED, "origin": dump({**version.origin, **(origin or {})})},
             )
+            if lease is not None:
+                self._check_lease(connection, version.id, lease)  # behind the change, whose lock keeps takers waiting
+            return dropped
 
         return self._write(work, record)
 

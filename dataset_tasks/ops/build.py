@@ -11,9 +11,8 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch, unchanged
-from dataset_tasks.ops.alive import alive, give_up_dead
+from dataset_tasks.ops.alive import give_up_dead, on_a_draft
 from dataset_tasks.ops.context import Context, about
-from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.onepass import Kept
 from dataset_tasks.ops.requests import (
     AddFiles,
@@ -42,8 +41,8 @@ _log = logging.getLogger("dataset_tasks")
 def run(context: Context, request: Build) -> BuildResult:
     """Runs the stages in order. A failure, an interrupt too, drops the draft and is raised again.
 
-    Killed and run again with the same key, it goes on with the draft; with another, it begins a new one.
-    What a killed build left of the same dataset a day ago is dropped.
+    Killed and run again with the same key, it goes on with the draft; with another, it begins a new one. A draft that
+    two tries were at is not dropped by the failure of one. What a killed build left of the same dataset a day ago is.
 
     Raises:
         InvalidArgumentError: The first stage does not create a draft.
@@ -53,15 +52,11 @@ def run(context: Context, request: Build) -> BuildResult:
     first, *rest = request.stages or (None,)
     if first is None or not isinstance(first.request, Create):
         raise InvalidArgumentError("a build begins with a create", hint="Put a create request first.")
-    draft_id = _stage(context, first, {}).version_id
-    try:
-        with alive(context, draft_id):
-            return _made(context, first, rest, draft_id)
-    except ConflictError:
-        raise  # somebody else is at the draft: it is not ours to drop
-    except BaseException:
-        abandon(context, draft_id)
-        raise
+    return on_a_draft(
+        context,
+        lambda: _stage(context, first, {}).version_id,
+        lambda draft_id: _made(context, first, rest, draft_id),
+    )
 
 
 def _made(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> BuildResult:

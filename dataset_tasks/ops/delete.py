@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from dataset_tasks.catalog.leases import Lease
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import State, Version
@@ -22,29 +23,36 @@ def run(context: Context, request: Delete) -> DeleteResult:
         StateError: Of kind `in_use`: it is the parent of others and `force` is not set.
         ConflictError: Another writer moved the version.
     """
+    return _end(context, request, context.session.catalog.resolve(request.ref))
+
+
+def abandon(context: Context, draft_id: str, lease: Lease | None = None) -> None:
+    """Drops the draft of an operation that failed; when even that fails, the first error is the one to be told.
+
+    With a `lease`, only while nobody took it over.
+    """
+    try:
+        draft = context.session.catalog.version(draft_id)
+        if draft.state is State.IN_PROGRESS:
+            _end(context.part(f"abandon/{draft_id}"), Delete(ref=draft_id), draft, lease)
+    except DatasetError as error:
+        _log.warning("the draft %s could not be dropped: %s", draft_id, error)
+
+
+def _end(context: Context, request: Delete, version: Version, lease: Lease | None = None) -> DeleteResult:
     catalog = context.session.catalog
-    version = catalog.resolve(request.ref)
     if version.state in (State.ABORTED, State.DELETED):
         settle(context, version)
         return _result(version)
     record = context.record(request, _result)
     failpoint("delete.before_commit")
     if version.state is State.IN_PROGRESS:
-        ended = catalog.drop(version, record)
+        ended = catalog.drop(version, record, lease=lease)
     else:
         ended = catalog.delete(version, record, force=request.force)
     failpoint("delete.after_commit")
     settle(context, ended)
     return _result(ended)
-
-
-def abandon(context: Context, draft_id: str) -> None:
-    """Drops the draft of an operation that failed; when even that fails, the first error is the one to be told."""
-    try:
-        if context.session.catalog.version(draft_id).state is State.IN_PROGRESS:
-            run(context.part(f"abandon/{draft_id}"), Delete(ref=draft_id))
-    except DatasetError as error:
-        _log.warning("the draft %s could not be dropped: %s", draft_id, error)
 
 
 def _result(version: Version) -> DeleteResult:

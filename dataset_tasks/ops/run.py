@@ -89,12 +89,13 @@ def _replay(session: Session, request: Request, key: str) -> Result | None:
             f"the operation key {key!r} was used for {found.verb} with other parameters",
             hint="Give each operation a key of its own; a retry must repeat its parameters.",
         )
-    if request.verb in _STRICT_KEYS and _was_dropped(session, found.version_id):
+    if request.verb in _STRICT_KEYS and was_dropped(session, found.version_id):
         return None
     return result_from_json(request.verb, found.result)
 
 
-def _was_dropped(session: Session, version_id: str) -> bool:
+def was_dropped(session: Session, version_id: str) -> bool:
+    """Whether a draft was given up, and no other version stands in its place."""
     version = session.catalog.version(version_id)
     return version.state is State.ABORTED and STANDS not in version.origin
 

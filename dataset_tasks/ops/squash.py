@@ -14,9 +14,9 @@ from dataset_tasks.manifest import Manifest, squash
 from dataset_tasks.model import State, Version
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops import finalize, retention, unchanged
+from dataset_tasks.ops.alive import on_a_draft
 from dataset_tasks.ops.content import Change, commit
 from dataset_tasks.ops.context import Context, about, require_final
-from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.inherited import inherited
 from dataset_tasks.ops.requests import Create, CreateResult, Squash, SquashResult
 from dataset_tasks.ops.restore import stored_anew
@@ -79,7 +79,7 @@ def _made(
 def _fill(
     context: Context, request: Squash, versions: Sequence[Version], draft: Version, fingerprint: str
 ) -> SquashResult:
-    if draft.state is not State.IN_PROGRESS:
+    if draft.state.is_final:
         return _result(draft)
     failpoint("squash.after_draft")
     source = _content(context, versions, draft)

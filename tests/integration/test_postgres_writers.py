@@ -17,9 +17,11 @@ from dataset_tasks.catalog.checks import check_catalog
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import NewVersion, Record
 from dataset_tasks.errors import AlreadyExistsError
+from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State
-from dataset_tasks.ops.requests import Create, Finalize, Squash, SyncFolder, Upload
+from dataset_tasks.ops.requests import Build, Create, Finalize, Squash, Stage, SyncFolder, Upload
 from dataset_tasks.session import open_session
+from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
 from tests.services.postgres import Postgres
 
@@ -212,6 +214,44 @@ def test_many_processes_that_squash_under_one_key_at_once_make_one_version(url: 
     assert len({tuple(each) for each in made}) == 1
     with open_session(catalog_url=url) as session:
         assert [v.state for v in session.catalog.versions()] == [State.COMPLETED] * 2
+        assert_invariants(session)
+
+
+class BrokenError(Exception):
+    """What goes wrong in some of the processes."""
+
+
+def build_the_same(catalog: Catalog, number: int) -> list[str]:
+    """Every second process fails, each somewhere else."""
+    url = catalog.db.url.render_as_string(hide_password=False)
+    stages = {
+        "create": Create(name="built", project="p"),
+        "sync": SyncFolder(ref="step:create", path=str(Path(__file__).parent), wildcard=("test_postgres*.py",)),
+        "upload": Upload(ref="step:create"),
+        "finalize": Finalize(ref="step:create"),
+    }
+    build = Build(stages=tuple(Stage(id=name, request=request) for name, request in stages.items()))
+
+    def fail(_name: str) -> None:
+        raise BrokenError
+
+    points = ["build.after_stage", "upload.before_commit", "finalize.before_commit"]
+    rules = [Rule(points[number // 2 % len(points)], fail)] if number % 2 else []
+    with open_session(catalog_url=url) as session, injected(rules):
+        try:
+            return [session.run(build, key="run/build").version_id]
+        except BrokenError:
+            return []
+
+
+def test_of_many_processes_that_build_under_one_key_at_once_the_failing_ones_harm_no_other(url: str) -> None:
+    """R15, R19."""
+    made = [tuple(each) for each in run_all(build_the_same, url, 6)]
+    assert len({each for each in made if each}) == 1
+    assert all(made[0::2])
+    with open_session(catalog_url=url) as session:
+        (version,) = session.catalog.versions()
+        assert (version.state, version.version) == (State.COMPLETED, "1.0.0")
         assert_invariants(session)
 
 
