@@ -49,25 +49,23 @@ def run(context: Context, request: Squash) -> SquashResult:
         for last in unchanged.candidates(context.session, project, request.name, None, request.hold):
             if last.fingerprint == fingerprint:
                 return _result(last, is_unchanged=True)
-    draft = _draft(context, request, versions, project)
-    try:
-        return _made(context, request, versions, draft, fingerprint)
-    except ConflictError:
-        raise  # somebody else is at the draft: it is not ours to drop
-    except BaseException:
-        abandon(context, draft.id)
-        raise
+    return on_a_draft(
+        context,
+        lambda: _draft(context, request, versions, project).id,
+        lambda draft_id: _made(context, request, versions, draft_id, fingerprint),
+    )
 
 
 def _made(
-    context: Context, request: Squash, versions: Sequence[Version], draft: Version, fingerprint: str
+    context: Context, request: Squash, versions: Sequence[Version], draft_id: str, fingerprint: str
 ) -> SquashResult:
     """Fills the draft. Where another process does so at once, under the same key, whoever ends first made it."""
+    draft = context.session.catalog.version(draft_id)
     for left in reversed(range(_TRIES)):
         try:
             return _fill(context, request, versions, draft, fingerprint)
         except (ConflictError, StateError) as error:
-            draft = context.session.catalog.version(draft.id)
+            draft = context.session.catalog.version(draft_id)
             if draft.state.is_final:
                 settle(context, draft)
                 return _result(draft)
