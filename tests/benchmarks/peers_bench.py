@@ -52,10 +52,11 @@ _SECONDS = 900
 
 @dataclass(slots=True)
 class Found:
-    """Costs by data, tool and step; bytes in the stores after v1 and v2 by data and tool."""
+    """Costs by data, tool and step; bytes in the stores after v1 and v2 by data and tool; why a tool has no figures."""
 
     costs: dict[tuple[str, str, str], list[Cost]] = field(default_factory=lambda: defaultdict(list))
     grown: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def cpu(self, name: str, tool: str, steps: tuple[str, ...]) -> float | None:
         """Median CPU seconds of the steps together; None where the last one was not measured at all.
@@ -67,8 +68,9 @@ class Found:
             return None
         return sum(statistics.median(cost.cpu for cost in costs) for costs in each if costs)
 
-    def drop(self, name: str, tool: str) -> None:
-        """Forgets what a tool cost on a data set."""
+    def fail(self, name: str, tool: str, why: str) -> None:
+        """Forgets what a tool cost on a data set, but not why: half of a pipeline is no figure."""
+        self.failed[name, tool] = why
         for key in [key for key in self.costs if key[:2] == (name, tool)]:
             del self.costs[key]
         self.grown.pop((name, tool), None)
@@ -97,7 +99,10 @@ def run_tool(tool: Tool, place: Path, folder: Path, found: Found) -> None:
         if step == "get v2" and tool.out.startswith("space"):
             shutil.rmtree(work / tool.out)
         log = work / "log"
-        cost = measure(tool.commands[step], cwd=work / "space", env=env, log=log, limit=_SECONDS)
+        try:
+            cost = measure(tool.commands[step], cwd=work / "space", env=env, log=log, limit=_SECONDS)
+        except FailedError as error:
+            raise FailedError(f"at {step!r}: {error}") from error
         inner = work / "inner"
         if inner.exists():  # what a driver counted itself, without a start that is no work of the tool
             own = json.loads(inner.read_text())
@@ -130,12 +135,12 @@ def run_limits(place: Path, folder: Path, found: Found) -> None:
 
 
 def _must_equal(expected: Path, copy: Path) -> None:
-    """Ends the run when a tool gave back something else than v2: a fast wrong answer is no figure."""
+    """Fails a tool that gave back something else than v2: a fast wrong answer is no figure."""
     names = sorted(os.path.relpath(os.path.join(top, each), expected) for top, _, n in os.walk(expected) for each in n)
     got = sorted(os.path.relpath(os.path.join(top, each), copy) for top, _, n in os.walk(copy) for each in n)
     _, wrong, missing = filecmp.cmpfiles(expected, copy, names, shallow=False)
     if wrong or missing or got != names:
-        raise SystemExit(f"{copy} is not v2: {wrong[:3]} differ, {missing[:3]} are missing, {len(got)} files")
+        raise FailedError(f"its copy is not v2: {wrong[:3]} differ, {missing[:3]} are missing, {len(got)} files")
 
 
 def _remove(folder: Path) -> None:
@@ -147,9 +152,11 @@ def _remove(folder: Path) -> None:
 def tables(found: Found, names: list[str], tools: list[Tool]) -> list[Table]:
     """For each data set what users wait for, and what is stored."""
     made = []
-    measured = {tool for _, tool, _ in found.costs}
-    others = [tool.name for tool in tools if tool is not OURS and tool.name in measured]
     for name in names:
+        measured = {tool for on, tool, _ in found.costs if on == name} | {
+            tool for on, tool in found.failed if on == name
+        }
+        others = [tool.name for tool in tools if tool is not OURS and tool.name in measured]
         rows = [row for work in WORK if (row := _row(found, name, work, others)) is not None]
         made.append(
             Table(
@@ -175,7 +182,8 @@ def tables(found: Found, names: list[str], tools: list[Tool]) -> list[Table]:
 def _row(found: Found, name: str, work: str, others: list[str]) -> list[str | float | None] | None:
     steps = WORK[work]
     ours = found.cpu(name, OURS.name, steps)
-    if ours is None:
+    theirs = {tool: cpu for tool in others if (cpu := found.cpu(name, tool, steps)) is not None}
+    if ours is None and not theirs:
         return None
     aim = limit = None
     said = ""
@@ -184,28 +192,44 @@ def _row(found: Found, name: str, work: str, others: list[str]) -> list[str | fl
         limit = sum(found.cpu(name, "limits", (each,)) or 0.0 for each in under)
         aim = factor * limit + extra
         said = f"≤ {factor:g} x ({' + '.join(under)})" + (f" + {extra:g} s" if extra else "") + f" = {aim:.2f}: "
-        said += "met" if ours <= aim else "missed"
-    theirs = {tool: cpu for tool in others if (cpu := found.cpu(name, tool, steps)) is not None}
+        said += _verdict(ours, aim)
     best = min(theirs, key=lambda tool: theirs[tool], default=None)
     if name in "SM" and work.startswith("v2"):
         rivals = [theirs[tool] for tool in ("git", "restic") if tool in theirs]
-        said = "less than git and restic: " + ("met" if rivals and ours < min(rivals) else "missed")
+        said = "less than git and restic: " + _verdict(ours, min(rivals, default=None))
     return [
-        work, ours, limit, ours / limit if limit else None, said,
-        f"{best} {theirs[best]:.2f}" if best else None, ours / theirs[best] if best else None,
-        *(theirs.get(tool) for tool in others),
+        work, ours, limit, ours / limit if ours and limit else None, said,
+        f"{best} {theirs[best]:.2f}" if best else None, ours / theirs[best] if ours and best else None,
+        *("failed" if (name, tool) in found.failed else theirs.get(tool) for tool in others),
     ]  # fmt: skip
+
+
+def _verdict(ours: float | None, aim: float | None) -> str:
+    if ours is None or aim is None:
+        return "not measured"
+    return "met" if ours <= aim else "missed"
+
+
+def failures(found: Found) -> str:
+    """A sentence for each tool without figures: the step that failed and the end of what it said."""
+    return "".join(
+        f" {tool} has no figures on {name}: it failed {why.partition(':')[0]} (`{why.splitlines()[-1][-160:]}`)."
+        for (name, tool), why in found.failed.items()
+    )
 
 
 def versions(tools: list[Tool], folder: Path) -> str:
     """What each tool says that it is."""
     said = []
     for tool in tools:
-        binaries = tool.binaries(folder)
+        try:
+            binaries = tool.binaries(folder)
+        except subprocess.CalledProcessError:  # its environment could not be made: its column says so
+            continue
         if binaries is not None:
             env = environment(folder, folder, binaries, tool.env)
-            ran = subprocess.run(["bash", "-c", tool.version], env=env, capture_output=True, text=True, check=True)
-            said.append(f"{tool.name}: {ran.stdout.splitlines()[0]}")
+            ran = subprocess.run(["bash", "-c", tool.version], env=env, capture_output=True, text=True, check=False)
+            said.append(f"{tool.name}: {(ran.stdout.splitlines() or ['of an unknown version'])[0]}")
     return "; ".join(said)
 
 
@@ -229,11 +253,13 @@ def main() -> None:
             place = data.make(name, folder / "data")
             run_limits(place, folder, found)
             for tool in (tool for tool in tools if given.all or name in tool.data):
+                if (name, tool.name) in found.failed:
+                    continue
                 try:
                     run_tool(tool, place, folder, found)
-                except FailedError as error:
+                except (FailedError, OSError, subprocess.CalledProcessError) as error:
                     print(f"{name} {tool.name}: {error}", file=sys.stderr)
-                    found.drop(name, tool.name)  # half of a pipeline is no figure
+                    found.fail(name, tool.name, str(error))
     results = Results(
         name="peers" if "S" in names else f"peers_{given.data}",
         order=10,
@@ -246,6 +272,7 @@ def main() -> None:
             "server, its start not counted; what takes minutes on M or L is measured there with --all. "
             + versions(tools, folder)
             + "."
+            + failures(found)
         ),
         command=f"python tests/benchmarks/peers_bench.py --data {given.data} --repeat {given.repeat} --keep",
         tables=tables(found, names, tools),

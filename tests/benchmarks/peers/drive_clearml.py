@@ -39,6 +39,8 @@ def rows(name: str) -> list[Row]:
 
 
 def offline() -> Dataset:
+    # It notes each call in the task's script, which a thread looking for a git repository may not have made yet.
+    Dataset._add_script_call = lambda *_, **__: None
     Dataset.set_offline(True)
     return Dataset.create(dataset_name="bench", dataset_project="bench")
 

@@ -26,13 +26,13 @@ class FailedError(RuntimeError):
 
 
 def measure(command: str, *, cwd: Path, env: Mapping[str, str], log: Path, limit: float) -> Cost:
-    """Runs a shell command in a session of its own and waits for it.
+    """Runs a shell command in a session of its own and waits for it; `log` holds what it said.
 
     Raises:
         FailedError: It did not end with 0, or not within `limit` seconds.
     """
     cwd.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    with log.open("wb") as out:
         begin = time.perf_counter()
         child = subprocess.Popen(
             ["bash", "-c", command], cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
@@ -48,8 +48,9 @@ def measure(command: str, *, cwd: Path, env: Mapping[str, str], log: Path, limit
         wall = time.perf_counter() - begin
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        tail = log.read_bytes()[-800:].decode(errors="replace")
-        raise FailedError(f"{command!r} ended with {child.returncode}: {tail}")
+        late = f" after more than {limit:g} s" if wall >= limit else ""
+        said = log.read_bytes()[-2000:].decode(errors="replace").strip() or "it said nothing"
+        raise FailedError(f"{command!r} ended with {child.returncode}{late}: {said}")
     return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
 
 
