@@ -52,9 +52,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def run_all(
-    work: Callable[..., list[str]], url: str, processes: int, meanwhile: Callable[[], None] | None = None
+    work: Callable[..., list[str]], url: str, processes: int, *meanwhile: Callable[[], object]
 ) -> list[list[str]]:
-    """What each process gave, all begun at once; an error in one is an error here."""
+    """What each process gave, all begun at once; an error in one is an error here.
+
+    `meanwhile` is called once all are forked: with a thread at work a child could inherit a lock that nobody gives back.
+    """
     start = FORK.Event()
     running = []
     for number in range(processes):
@@ -64,8 +67,8 @@ def run_all(
         theirs.close()
         running.append((process, ours))
     start.set()
-    if meanwhile is not None:
-        meanwhile()
+    for each in meanwhile:
+        each()
     results = []
     for process, pipe in running:
         try:
@@ -96,6 +99,8 @@ class Poller:
         self._catalog = Catalog.open(url, now)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll)
+
+    def begin(self) -> None:
         self._thread.start()
 
     def _poll(self) -> None:
@@ -149,7 +154,7 @@ def test_many_processes_lose_nothing_and_a_poller_sees_each_event_once_in_order(
     processes = 6 if url.startswith("sqlite") else 16
     Catalog.open(url, now).close()
     poller = Poller(url)
-    made = [i for ids in run_all(make_versions, url, processes) for i in ids]
+    made = [i for ids in run_all(make_versions, url, processes, poller.begin) for i in ids]
     seen = poller.end()
     assert len(made) == processes * EACH
     assert_nothing_lost(url, made)
@@ -269,7 +274,7 @@ def test_the_server_may_crash_and_come_back_while_sixteen_processes_write(server
                 assert time.monotonic() < end
             server.control("restart", "-m", "immediate")
 
-    made = [i for ids in run_all(make_versions, url, 16, crash) for i in ids]
+    made = [i for ids in run_all(make_versions, url, 16, poller.begin, crash) for i in ids]
     seen = poller.end()
     assert_nothing_lost(url, made)
     assert [kind for _, kind, _ in seen].count("published") == len(made) == len({(k, i) for _, k, i in seen}) // 3
