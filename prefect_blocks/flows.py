@@ -23,6 +23,7 @@ from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.params import check_params
 from dataset_tasks.spec.plan import Param, Plan, Scope
 from dataset_tasks.spec.windows import Window, window_at
+from prefect_blocks.batches import batched
 from prefect_blocks.plan_run import PlanRun
 from prefect_blocks.running import Catalog, Json
 from prefect_blocks.schedules import schedule_of, triggers_of
@@ -89,6 +90,7 @@ def flow_from_spec(
     profile: str | None = None,
     catalog: Catalog = None,
     tags: Collection[str] = (),
+    batch: int | None = None,
     task_runner: TaskRunner[PrefectFuture[Any]] | None = None,  # Any: results of any task
 ) -> SpecFlow:
     """The flow of a lineage spec: one task run per step of its plan, the spec's parameters as those of the flow.
@@ -108,6 +110,8 @@ def flow_from_spec(
         catalog: For all steps: a block, or the name of a saved one; default the `connection` of the spec, else what the
             environment names.
         tags: Of all task runs, beside those of the spec.
+        batch: With `granularity: operation`, how many adds (or links) of a dataset one task run takes; 1: each has its own.
+            Default the spec's, else 50.
         task_runner: Default the spec's, else Prefect's threads.
 
     Returns:
@@ -115,13 +119,14 @@ def flow_from_spec(
 
     Raises:
         SpecError: The spec has problems; `problems` holds all of them.
-        InvalidArgumentError: The spec's `task_runner` can't be found.
+        InvalidArgumentError: The spec's `task_runner` can't be found, or `batch` is less than 1.
     """
     plan = compile_spec(path, profile=profile, check_sources=False)  # a parse of this file needs no data
+    batched(plan, batch)  # so that a wrong size is refused here
     all_tags = frozenset({*tags, *cast("Collection[str]", plan.prefect.get("tags") or ())})
 
     def run(**params: Any) -> dict[str, Json]:  # Any: values of the spec's types, which Prefect has checked
-        return PlanRun(plan, catalog, all_tags, scope_of_run(plan, params)).run()
+        return PlanRun(plan, catalog, all_tags, scope_of_run(plan, params), batch).run()
 
     run.__name__ = run.__qualname__ = variable or re.sub(r"\W", "_", plan.name)
     run.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)  # noqa: SLF001  # as collections.namedtuple does

@@ -27,6 +27,7 @@ from dataset_tasks.ops.requests import (
     GetCopy,
     Publish,
     RemoveFiles,
+    Request,
     Squash,
     SyncFolder,
     Transform,
@@ -36,6 +37,7 @@ from dataset_tasks.ops.requests import (
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, Step, bind, lookup, placeholders_of
 from prefect_blocks import reports, tasks
 from prefect_blocks.approvals import Question, Questions
+from prefect_blocks.batches import Parts, batched, run_parts
 from prefect_blocks.blocks import DatasetCatalog
 from prefect_blocks.running import (
     TAG,
@@ -51,8 +53,13 @@ from prefect_blocks.running import (
 SKIPPED: Final = "Skipped"
 
 
-def task_of(request: AnyRequest) -> DatasetTask[..., Json]:
-    """The task that runs a request; its parameters are the request's fields."""
+def task_of(request: Request) -> DatasetTask[..., Json]:
+    """The task that runs the request of a step; its parameters are the request's fields."""
+    return run_parts if isinstance(request, Parts) else task_of_operation(cast("AnyRequest", request))
+
+
+def task_of_operation(request: AnyRequest) -> DatasetTask[..., Json]:
+    """The task that runs an operation that a spec may hold."""
     match request:
         case Create():
             return tasks.create_dataset
@@ -101,13 +108,15 @@ def end_at_once(name: str, message: str, data: Json | None = None) -> State[Json
 class PlanRun:
     """A run of `plan`; everything in it belongs to the flow's thread, but for the queue of ended steps.
 
-    `catalog` is for all steps, `tags` are of all task runs, `scope` is what the flow run knows.
+    `catalog` is for all steps, `tags` are of all task runs, `scope` is what the flow run knows, `batch` is how many parts of a
+    dataset a task run takes (None: what the spec says).
     """
 
     plan: Plan
     catalog: Catalog
     tags: frozenset[str]
     scope: Scope
+    batch: int | None = None
     ended: SimpleQueue[str] = field(default_factory=SimpleQueue)
     steps: dict[str, Step] = field(default_factory=dict)
     datasets: dict[str, PlannedDataset] = field(default_factory=dict)
@@ -129,6 +138,7 @@ class PlanRun:
             InvalidArgumentError: A placeholder has no value in this run; nothing was made.
             Exception: What the first step that failed raised, once all others have ended.
         """
+        self.plan = batched(self.plan, self.batch)
         self.steps = {step.id: step for step in self.plan.steps}
         self.datasets = {dataset.key: dataset for dataset in self.plan.datasets}
         for step in self.plan.steps:
@@ -176,7 +186,7 @@ class PlanRun:
 
     def _submit(self, step: Step) -> None:
         request = bind(step.request, self._scope_now())
-        task = task_of(cast("AnyRequest", step.request)).with_options(
+        task = task_of(step.request).with_options(
             task_run_name=step.id,
             tags=self._tags_of(step),
             retries=step.retries,
@@ -213,7 +223,7 @@ class PlanRun:
             cast("Callable[..., Json | None]", end_at_once),
             **dataset_task_options(
                 verb=step.request.verb,
-                name=task_of(cast("AnyRequest", step.request)).name,
+                name=task_of(step.request).name,
                 run_name=step.id,
                 tags=self._tags_of(step),
             ),

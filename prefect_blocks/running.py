@@ -79,10 +79,15 @@ class DatasetTask(Task[P, R]):
 def may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:  # Any: Prefect's protocol
     """Whether the same call may succeed later: a `DatasetError` says so itself, any other error may."""
     error = state.data
-    if not isinstance(error, DatasetError) or error.retryable:
+    if is_worth_retrying(error):
         return True
     _log_error(error)
     return False
+
+
+def is_worth_retrying(error: object) -> bool:
+    """Whether the same call may succeed where it has failed with this."""
+    return not isinstance(error, DatasetError) or error.retryable
 
 
 def dataset_task_options(
@@ -183,10 +188,18 @@ class Work:
         Raises:
             DatasetError: As the operation says.
         """
+        return self.finish(self.result(request), sources=getattr(request, "refs", ()))
+
+    def result(self, request: Request) -> Result:
+        """Runs a request under the key of this task run, and shows nothing of what it made.
+
+        Raises:
+            DatasetError: As the operation says.
+        """
         with reported_checks(self.session, request) as told, self.slot(request):
             result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress())
             told(result)
-        return self.finish(result, sources=getattr(request, "refs", ()))
+        return result
 
     def finish(self, result: Result, *, published: Result | None = None, sources: Iterable[str] = ()) -> Json:
         """Shows a new version as asset, artifact and event, and says "unchanged" by the name of the state.
@@ -319,9 +332,9 @@ def _step_of(request: Request) -> str:
     return f"{request.verb}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _log_error(error: DatasetError) -> None:
+def _log_error(error: object) -> None:
     """Prefect logs nothing of a failure that its task does not want to try again."""
     try:
-        get_run_logger().error("not tried again: %s", error, exc_info=error)
+        get_run_logger().error("not tried again: %s", error, exc_info=cast("Exception", error))
     except MissingContextError:
         return

@@ -273,6 +273,12 @@ class Prefect(Part):
     tags: list[str] | None = Field(default=None, description="Tags of the tasks.")
     work_pool: str | None = Field(default=None, description="Work pool of the deployment.")
     task_runner: str | None = Field(default=None, description="`module:name` of the task runner.")
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="With `granularity: operation`: how many adds, or links, one task run takes; 50.",
+    )
 
 
 def _inputs_form(value: object) -> str:

@@ -63,7 +63,7 @@ def kinds(count: int) -> dict[str, tuple[int, Callable[[], Any]]]:
     """What is measured: how many steps each is, and the flow."""
     from prefect import flow, task
 
-    from prefect_blocks import DatasetCatalog, build_dataset, create_dataset, dataset_task
+    from prefect_blocks import DatasetCatalog, build_dataset, create_dataset, dataset_task, flow_from_spec
 
     catalog = DatasetCatalog(embedded=True)
     session = catalog.session()
@@ -126,12 +126,29 @@ def kinds(count: int) -> dict[str, tuple[int, Callable[[], Any]]]:
         ]
         build_dataset([create, *adds, *ends], catalog=catalog)
 
+    def spec_of_parts(batch: int | None) -> Callable[[], Any]:
+        """A spec whose dataset has so many adds, each its own operation."""
+        folder = Path(session.settings.home) / "adds"
+        for i in range(count):
+            (folder / f"p{i}").mkdir(parents=True, exist_ok=True)
+            (folder / f"p{i}" / "a").write_text(str(i))
+        adds = ", ".join(f"{{path: {folder}/p{i}, dataset_path: p{i}}}" for i in range(count))
+        name = f"adds{next(names)}"
+        file = folder / f"{name}.yaml"
+        file.write_text(
+            f"version: 1\nname: {name}\nproject: bench\ndefaults: {{granularity: operation}}\n"
+            f"datasets:\n  {name}: {{add: [{adds}]}}\n"
+        )
+        return flow_from_spec(file, catalog=catalog, batch=batch)
+
     return {
         "plain Prefect task": (count, plain_tasks),
         "create_dataset": (count, drafts),
         "the same without Prefect": (count, no_prefect),
         "dataset_task, unchanged": (count, unchanged),
         "build_dataset, a new version": (count, versions),
+        "an add of a spec, each a task run": (count, spec_of_parts(1)),
+        "an add of a spec, in batches of up to 50": (count, spec_of_parts(None)),
         f"{count} adds in one build_dataset": (count, in_one),
     }
 
@@ -155,9 +172,9 @@ def main() -> None:
     """Prints a line a kind."""
     words = [word for word in sys.argv[1:] if word != "--keep"]
     rows = measured(int(words[0]) if words else 40)
-    print(f"{'kind':34} {'steps':>6} {'client ms':>10} {'server ms':>10}")
+    print(f"{'kind':42} {'steps':>6} {'client ms':>10} {'server ms':>10}")
     for name, steps, client_ms, server_ms in rows:
-        print(f"{name:34} {steps:>6} {client_ms:>10.1f} {server_ms:>10.1f}")
+        print(f"{name:42} {steps:>6} {client_ms:>10.1f} {server_ms:>10.1f}")
     if "--keep" in sys.argv:
         from results import Results, Table
 
