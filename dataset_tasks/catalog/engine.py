@@ -71,6 +71,45 @@ class Database:
         self.url = _parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url)
+        self._file = Path(self.url.database or "").absolute() if self.is_sqlite else None
+        self._identity: tuple[int, int] | None = None
+        if self._file is not None:
+            event.listen(self._engine, "connect", self._on_connect)
+
+    def _on_connect(self, _connection: object, _record: object) -> None:
+        if self._identity is None:
+            self._identity = self._found()
+        self._check_place()
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another SQLite file lies where this one was, such as one put back from a copy."""
+        return self._identity is not None and self._found() not in (None, self._identity)
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._file or "")
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _check_place(self) -> None:
+        """Refuses to go on with an SQLite file that nobody else can see any more: what is written there is lost.
+
+        Raises:
+            CatalogError: Of kind `lost_catalog`: it was removed, or another file was put in its place.
+        """
+        if self._identity is None or self._found() == self._identity:
+            return
+        is_replaced = self.is_replaced
+        raise CatalogError(
+            f"the catalog {self.shown} is not the file that this process opened: "
+            + ("another one was put in its place" if is_replaced else "it was removed or moved"),
+            kind="lost_catalog",
+            hint="Run it again in a new process; what this one was at is not in the file that is there now."
+            if is_replaced
+            else "Put the file back, or bring it back with `dataset-tasks catalog rebuild`; then start this process anew.",
+        )
 
     @property
     def shown(self) -> str:
@@ -88,6 +127,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one consistent state."""
+        self._check_place()
         try:
             with self._engine.connect() as connection:
                 if self.is_sqlite:
@@ -102,6 +142,7 @@ class Database:
         return self._retrying(lambda: self._read_once(work))
 
     def _read_once(self, work: Callable[[Connection], T]) -> T:
+        self._check_place()
         with self._engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
@@ -123,6 +164,7 @@ class Database:
         return self._retrying(lambda: self._write_once(work, landed))
 
     def _write_once(self, work: Callable[[Connection], T], landed: Callable[[Connection], T | None]) -> T:
+        self._check_place()
         with self._engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -140,6 +182,7 @@ class Database:
                 if found is None:
                     raise _DidNotLandError(str(error.orig)) from error
                 return found
+            self._check_place()  # else it landed where nobody looks
             return result
 
     def _settle(self, landed: Callable[[Connection], T | None], error: DBAPIError) -> T | None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from dataset_tasks.errors import CatalogError
+from dataset_tasks.failpoints import Rule
 from dataset_tasks.ops.requests import Create
 from dataset_tasks.session import open_session
+from dataset_tasks.testing.failpoints import injected
 
 
 @pytest.fixture
@@ -67,3 +69,38 @@ def test_a_store_elsewhere_may_hold_the_data_of_others(used: Path, tmp_path: Pat
         assert session.catalog.id
     with open_session(catalog_url=f"sqlite:///{tmp_path}/second.db") as session:
         assert session.catalog.id
+
+
+def lost(home: Path, how: str) -> None:
+    """Takes the catalog's file from under a process that has it open."""
+    file = home / "catalog.db"
+    if how == "home moved":
+        home.rename(home.with_name("elsewhere"))
+    elif how == "replaced":
+        (home / "copy").write_bytes(file.read_bytes())
+        (home / "copy").rename(file)
+    else:
+        cut(file)
+        file.unlink()
+
+
+@pytest.mark.parametrize("how", ["removed", "home moved", "replaced"])
+def test_nothing_is_acknowledged_by_a_process_whose_catalog_file_was_taken_away(used: Path, how: str) -> None:
+    with open_session() as session:
+        session.run(Create(name="seen", project="p"))
+        lost(used, how)
+        for _ in range(2):
+            with pytest.raises(CatalogError, match="is not the file that this process opened") as raised:
+                session.run(Create(name="unseen", project="p"))
+            assert raised.value.kind == "lost_catalog"
+        with pytest.raises(CatalogError, match="is not the file"):
+            session.catalog.versions()
+    assert (used / "catalog.db").exists() == (how == "replaced")
+
+
+def test_a_catalog_file_that_is_taken_away_during_a_commit_is_an_error_too(used: Path) -> None:
+    rule = Rule("catalog.after_commit", lambda _point: lost(used, "removed"), 1)
+    with open_session() as session:
+        session.run(Create(name="seen", project="p"))
+        with injected([rule]), pytest.raises(CatalogError, match="it was removed or moved"):
+            session.run(Create(name="unseen", project="p"))
