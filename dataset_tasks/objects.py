@@ -22,6 +22,7 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import Buffer
 from dataset_tasks.model import ObjectRef
 from dataset_tasks.store import ObjectReader, Store, Writer
+from dataset_tasks.store.opened import Opener
 
 if TYPE_CHECKING:
     from dataset_tasks.manifest import Index
@@ -86,23 +87,26 @@ class Ranges:
 
 
 class Objects:
-    """The objects of one catalog, in whatever stores they are."""
+    """The objects of one catalog, in whatever stores they are; `stores` gives the one at a URL for each access."""
 
-    def __init__(self, catalog: Catalog, open_store: Callable[[str], Store], clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, stores: Opener, clock: Clock) -> None:
         self._catalog = catalog
-        self._open_store = open_store
+        self._open_store = stores
         self._clock = clock
-        self._stores: dict[str, Store] = {}
+        self._urls: dict[str, str] = {}
         self._owned: set[str] = set()
         self._indexes: tuple[tuple[str, Index], ...] = ()
-        self._lock = threading.Lock()
 
     def store(self, store_id: str) -> Store:
         """The store of that id."""
-        with self._lock:
-            if store_id not in self._stores:
-                self._stores[store_id] = self._open_store(self._catalog.store_url(store_id))
-            return self._stores[store_id]
+        url = self._urls.get(store_id)
+        if url is None:
+            url = self._urls[store_id] = self._catalog.store_url(store_id)
+        return self._open_store(url)
+
+    def look_again(self) -> None:
+        """Has looked up anew where each store is: it may be moved."""
+        self._urls = {}
 
     def full_key(self, key: str) -> str:
         """The key in the store, below the catalog's id."""

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +20,8 @@ from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.objects import Objects, Ranges
 from dataset_tasks.progress import SILENT, Progress
 from dataset_tasks.settings import Settings
-from dataset_tasks.store import Store, is_url, open_store
+from dataset_tasks.store import is_url
+from dataset_tasks.store.opened import Opener, OpenStores
 
 if TYPE_CHECKING:
     from dataset_tasks.cache import Cache
@@ -56,12 +56,14 @@ class Session:
         settings: Settings,
         *,
         clock: Clock = utc_now,
-        open_stores: Callable[[str], Store] | None = None,
+        open_stores: Opener | None = None,
         create: bool = True,
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self._open_stores = open_stores or partial(open_store, home=settings.home)
+        #: Gives the store at a URL, kept open.
+        self.stores = OpenStores(home=settings.home, open_url=open_stores)
+        self._open_stores = open_stores
         self._create = create
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -106,7 +108,7 @@ class Session:
         with self._lock:
             catalog = self.catalog
             if self._objects is None:
-                self._objects = Objects(catalog, self._open_stores, self.clock)
+                self._objects = Objects(catalog, self.stores, self.clock)
             return self._objects
 
     @property
@@ -119,6 +121,13 @@ class Session:
                 self._cache = Cache(self.settings.cache_dir)
             return self._cache
 
+    def look_again(self) -> None:
+        """Has looked up anew what may change while a session lives: where stores are, and what their connections say."""
+        with self._lock:
+            self.stores.look_again()
+            if self._objects is not None:
+                self._objects.look_again()
+
     def store_id(self, url: str | None = None) -> str:
         """The catalog's id of a store; without a URL the session's own.
 
@@ -126,7 +135,7 @@ class Session:
             InvalidArgumentError: The URL holds credentials, or no store can be at it.
         """
         place = place_of(url or self.settings.store_url)
-        self._open_stores(place)  # refuses what is no store, before anything is written down
+        self.stores(place)  # refuses what is no store, before anything is written down
         return self.catalog.store_id(place)
 
     def manifest(self, version: Version) -> Manifest:

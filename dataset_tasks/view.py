@@ -136,7 +136,7 @@ class VersionView:
                 f"{show(path)} is not in it: {self._version.label}", hint="See `list_files()` for what is there."
             )
         if entry.link is not None:
-            pieces = partial(external.fetch, entry.link, entry.pin or "", entry.size)
+            pieces = partial(external.fetch, entry.link, entry.pin or "", entry.size, stores=self._session.stores)
             return io.BufferedReader(LinkReader(pieces, entry.size), buffer_size=1 << 20)
         chunk = partial(self._session.chunk_opener(manifest), entry.chunk or "")
         return io.BufferedReader(EntryReader(chunk, entry), buffer_size=1 << 20)

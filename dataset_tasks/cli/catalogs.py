@@ -137,12 +137,12 @@ def rebuild(
     from dataset_tasks.rebuild import find_journals
     from dataset_tasks.rebuild import rebuild as run
     from dataset_tasks.session import place_of, utc_now
-    from dataset_tasks.store import open_store
+    from dataset_tasks.store.opened import OpenStores
 
     settings = _settings(cli)
     places = [place_of(each) for each in stores or [settings.store_url]]
     with cli.progress() as progress:
-        opener = partial(open_store, home=settings.home)
+        opener = OpenStores(home=settings.home)
         journals = find_journals(places, opener, id)
         done = run(settings.catalog_url, journals, open_store=opener, clock=utc_now, progress=progress)
     unchanged = not done.applied and not done.objects

@@ -15,6 +15,7 @@ from dataset_tasks.external import policy
 from dataset_tasks.external.base import CHANGED, Found, Listed, Reader, unavailable
 from dataset_tasks.external.urls import canonical, scheme_of
 from dataset_tasks.paths import SourceFilter, show
+from dataset_tasks.store.opened import Opener
 
 __all__ = ["Found", "canonical", "difference", "fetch", "find", "look"]
 
@@ -23,11 +24,12 @@ PATIENCE: Final = 60.0
 SLOWEST: Final = 16 << 10
 
 
-def find(url: str, *, wildcard: Sequence[str] | None = None, recursive: bool = True) -> list[Found]:
+def find(url: str, *, stores: Opener, wildcard: Sequence[str] | None = None, recursive: bool = True) -> list[Found]:
     """What a URL means: one file, or those of a folder or prefix that a wildcard takes; each with its pin.
 
     Args:
         url: As `canonical` takes it.
+        stores: Gives the store at a URL (`Session.stores`): buckets are read through its client.
         wildcard: Globs relative to the folder (see `SourceFilter`); ignored for a single file.
         recursive: Globs match at any depth, and without globs files at any depth are taken.
 
@@ -36,30 +38,34 @@ def find(url: str, *, wildcard: Sequence[str] | None = None, recursive: bool = T
         SourceError: Nothing is there, it can't be read, or it can't be pinned.
         SourceUnavailableError: Its server does not answer.
     """
-    listed = look(canonical(url), SourceFilter(wildcard, (), recursive), deep=recursive or wildcard is not None)
+    deep = recursive or wildcard is not None
+    listed = look(canonical(url), SourceFilter(wildcard, (), recursive), deep=deep, stores=stores)
     return list(listed.files)
 
 
-def look(url: str, wanted: SourceFilter, *, deep: bool) -> Listed:
+def look(url: str, wanted: SourceFilter, *, deep: bool, stores: Opener) -> Listed:
     """As `find`, with the files found while they are iterated; what the server says goes wrong then.
 
     Args:
         url: From `canonical`.
         wanted: Which files of a folder are taken; a single one is taken whatever it says.
         deep: Whether files below folders inside can be among them.
+        stores: As `find` takes it.
 
     Raises:
         InvalidArgumentError, SourceError: As `find`.
     """
     policy.check_url(url)
-    listed = _reader(url).list(url, deep=deep)
+    listed = _reader(url, stores).list(url, deep=deep)
     if not listed.is_folder or wanted.takes_all:
         return listed
     return listed._replace(files=(file for file in listed.files if wanted.matches(file.path)))
 
 
-def difference(url: str, pin: str, size: int) -> str:
+def difference(url: str, pin: str, size: int, *, stores: Opener) -> str:
     """What differs now from what was pinned, as the end of a sentence; empty when nothing does. Reads no content.
+
+    Arguments as of `fetch`.
 
     Raises:
         InvalidArgumentError: The URL can't be read here.
@@ -67,7 +73,7 @@ def difference(url: str, pin: str, size: int) -> str:
     """
     policy.check_url(url)
     try:
-        found = _reader(url).stat(url)
+        found = _reader(url, stores).stat(url)
     except SourceError as error:
         if error.retryable:
             raise
@@ -77,13 +83,14 @@ def difference(url: str, pin: str, size: int) -> str:
     return "" if found.pin == pin else f"{show(url)} changed since it was added: {found.pin}, expected {pin}"
 
 
-def fetch(url: str, pin: str, size: int, *, resumes: bool = False) -> Generator[bytes]:
+def fetch(url: str, pin: str, size: int, *, stores: Opener, resumes: bool = False) -> Generator[bytes]:
     """The bytes of a link, in pieces; what was handed out counts only once the iterator has ended.
 
     Args:
         url: As it was found.
         pin: As it was found.
         size: As it was found (bytes).
+        stores: As `find` takes it.
         resumes: Whether an answer that breaks off is taken up where it ended, as often as that brings it further. Only
             for whoever checks a hash of the whole: nothing vouches for the parts of an answer.
 
@@ -93,7 +100,7 @@ def fetch(url: str, pin: str, size: int, *, resumes: bool = False) -> Generator[
         SourceUnavailableError: Its server does not answer, or far too slowly.
     """
     policy.check_url(url)
-    reader = _reader(url)
+    reader = _reader(url, stores)
     patience = _Patience(url)
     done = begun = 0
     while done <= size:
@@ -142,7 +149,7 @@ class _Patience:
             yield piece
 
 
-def _reader(url: str) -> Reader:
+def _reader(url: str, stores: Opener) -> Reader:
     match scheme_of(url):
         case "file":
             from dataset_tasks.external.files import FileReader
@@ -151,16 +158,14 @@ def _reader(url: str) -> Reader:
         case "s3":
             from dataset_tasks.external.s3 import S3Reader  # boto3: only for those who use it
 
-            return S3Reader(url)
+            return S3Reader(url, stores)
         case "gs" | "azure":
             try:
                 from dataset_tasks.external.clouds import CloudReader  # obstore: likewise
             except ModuleNotFoundError:
-                from dataset_tasks.store import open_store
-
-                open_store(url)  # says what to install
+                stores(url)  # says what to install
                 raise
-            return CloudReader(url)
+            return CloudReader(url, stores)
         case _:
             from dataset_tasks.external.web import WebReader
 

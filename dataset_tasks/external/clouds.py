@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -23,8 +23,8 @@ from dataset_tasks.errors import (
 )
 from dataset_tasks.external.base import GONE, Found, Listed, Pinned, changed, gone, unavailable
 from dataset_tasks.paths import show
-from dataset_tasks.store import open_store
 from dataset_tasks.store.object import ObjectStore
+from dataset_tasks.store.opened import Opener
 from dataset_tasks.store.transfer import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -41,17 +41,20 @@ class CloudReader:
 
     Args:
         url: Any of them: scheme, bucket and options count.
+        stores: Gives the store at a URL, whose client reads it.
 
     Raises:
         InvalidArgumentError: An option is not known or can't be used.
         NotFoundError: There is no such connection.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stores: Opener) -> None:
         parts = urlsplit(url)
         self._top = f"{parts.scheme}://{parts.netloc}"
         self._query = f"?{urlencode(parse_qsl(parts.query, keep_blank_values=True))}" if parts.query else ""
-        self._store = _bucket(self._top + self._query)
+        store = stores(self._top + self._query)
+        assert isinstance(store, ObjectStore)
+        self._store = store
 
     def list(self, url: str, *, deep: bool) -> Listed:
         """The one object, or those whose names start with the URL's path and a `/`; see `Reader.list`."""
@@ -145,11 +148,3 @@ def _pinned(url: str, meta: ObjectMeta) -> Pinned:
             f"{show(url)} can't be pinned: its server tells no ETag", paths=(url,), hint="Add a downloaded copy of it."
         )
     return Pinned(meta["size"], f'"{tag}"')
-
-
-@lru_cache(maxsize=16)
-def _bucket(url: str) -> ObjectStore:
-    """The client of a bucket, kept with its connections."""
-    store = open_store(url)
-    assert isinstance(store, ObjectStore)
-    return store

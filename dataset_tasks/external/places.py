@@ -13,6 +13,7 @@ from dataset_tasks.external import look
 from dataset_tasks.external.base import Found
 from dataset_tasks.external.urls import of_a_bucket, with_connection
 from dataset_tasks.paths import SourceFilter, show
+from dataset_tasks.store.opened import Opener
 
 _PAGE: Final = 4096
 #: How the names of buckets end that don't list by name.
@@ -81,15 +82,18 @@ class Place:
             },
         )
 
-    def pages(self) -> Iterator[list[Found]]:
+    def pages(self, stores: Opener) -> Iterator[list[Found]]:
         """What is there, under its dataset paths, sorted, a few thousand at a time; listed while it is iterated.
+
+        Args:
+            stores: Gives the store at a URL (`Session.stores`): the bucket is listed through its client.
 
         Raises:
             InvalidArgumentError: It is a single object, and only folders are wanted.
             SourceError: Nothing is there, or it can't be listed.
             SourceUnavailableError: The server does not answer.
         """
-        listed = look(self.url, self.wanted, deep=self.deep)
+        listed = look(self.url, self.wanted, deep=self.deep, stores=stores)
         if self.only_folders and not listed.is_folder:
             raise InvalidArgumentError(
                 f"{show(self.url)} is a single object", hint="Sync what lies below a URL, or add it."

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -26,7 +26,7 @@ from dataset_tasks.errors import (
 )
 from dataset_tasks.external.base import GONE, PIECE, Found, Listed, Pinned, changed, gone, unavailable
 from dataset_tasks.paths import show
-from dataset_tasks.store import open_store
+from dataset_tasks.store.opened import Opener
 from dataset_tasks.store.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -67,15 +67,18 @@ class S3Reader:
 
     Args:
         url: Any of them: bucket and options count.
+        stores: Gives the store at a URL, whose client reads it.
 
     Raises:
         InvalidArgumentError: An option is not known or can't be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stores: Opener) -> None:
         parts = urlsplit(url)
         self._options = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != _VERSION]
-        self._store = _bucket(f"s3://{parts.netloc}" + (f"?{urlencode(self._options)}" if self._options else ""))
+        store = stores(f"s3://{parts.netloc}" + (f"?{urlencode(self._options)}" if self._options else ""))
+        assert isinstance(store, S3Store)
+        self._store = store
 
     def list(self, url: str, *, deep: bool) -> Listed:
         """The one object, or those whose keys start with the URL's path and a `/`; see `Reader.list`."""
@@ -180,14 +183,6 @@ def _md5_of(answer: GetObjectOutputTypeDef) -> str:
     if found is None or answer.get("ServerSideEncryption", "AES256") != "AES256" or answer.get("SSECustomerAlgorithm"):
         return ""
     return found[1]
-
-
-@lru_cache(maxsize=16)
-def _bucket(url: str) -> S3Store:
-    """The client of a bucket, kept: making one takes longer than reading a small object."""
-    store = open_store(url)
-    assert isinstance(store, S3Store)
-    return store
 
 
 def _key(url: str) -> str:

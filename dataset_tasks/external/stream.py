@@ -13,6 +13,7 @@ from typing import Final, Protocol, Self
 from dataset_tasks.errors import SourceError, SourceUnavailableError
 from dataset_tasks.external import fetch
 from dataset_tasks.external.base import CHANGED, GONE
+from dataset_tasks.store.opened import Opener
 
 #: Up to this size (bytes) a file is fetched whole, before it is asked for.
 SMALL: Final = 1 << 20
@@ -37,15 +38,15 @@ class Opened(Protocol):
 class Stream:
     """A file at a URL, as its pin says. Where it is large, an answer that breaks off is taken up where it ended."""
 
-    def __init__(self, url: str, pin: str, size: int) -> None:
-        self._asked = (url, pin, size)
+    def __init__(self, url: str, pin: str, size: int, stores: Opener) -> None:
+        self._asked, self._stores = (url, pin, size), stores
         self._pieces: Generator[bytes] | None = None
         self._rest = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, none at the end; raises what `fetch` raises."""
         if self._pieces is None:
-            self._pieces = fetch(*self._asked, resumes=self._asked[2] > LARGE)
+            self._pieces = fetch(*self._asked, stores=self._stores, resumes=self._asked[2] > LARGE)
         if not self._rest:
             self._rest = memoryview(next(self._pieces, b""))
         part, self._rest = self._rest[:size], self._rest[size:]
@@ -67,10 +68,11 @@ class Ahead:
 
     Args:
         files: URL, pin and size (bytes) of each; None for one that is no URL and is not asked for.
+        stores: Gives the store at a URL (`Session.stores`): buckets are read through its client.
     """
 
-    def __init__(self, files: Sequence[tuple[str, str, int] | None]) -> None:
-        self._files = files
+    def __init__(self, files: Sequence[tuple[str, str, int] | None], stores: Opener) -> None:
+        self._files, self._stores = files, stores
         self._pool: ThreadPoolExecutor | None = None
         self._fetching: dict[int, Future[bytes]] = {}
         self._next = 0
@@ -98,7 +100,7 @@ class Ahead:
         fetched = self._fetching.pop(at, None)
         if fetched is not None:
             return io.BytesIO(fetched.result())
-        return io.BytesIO(whole(*asked)) if asked[2] <= SMALL else Stream(*asked)
+        return io.BytesIO(whole(*asked, self._stores)) if asked[2] <= SMALL else Stream(*asked, self._stores)
 
     def _ask(self, at: int) -> None:
         """Has the next small files fetched, as many as there is room for."""
@@ -109,7 +111,7 @@ class Ahead:
             if asked is not None and asked[2] <= SMALL:
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dataset-tasks-fetch")
-                self._fetching[self._next] = self._pool.submit(whole, *asked)
+                self._fetching[self._next] = self._pool.submit(whole, *asked, self._stores)
                 waiting += asked[2]
             self._next += 1
 
@@ -118,7 +120,7 @@ class Ahead:
         return asked[2] if asked is not None else 0
 
 
-def whole(url: str, pin: str, size: int) -> bytes:
+def whole(url: str, pin: str, size: int, stores: Opener) -> bytes:
     """All bytes of a file, asked for again when the answer breaks off.
 
     Raises:
@@ -126,7 +128,7 @@ def whole(url: str, pin: str, size: int) -> bytes:
     """
     for left in reversed(range(_TRIES)):
         try:
-            return b"".join(fetch(url, pin, size))
+            return b"".join(fetch(url, pin, size, stores=stores))
         except SourceUnavailableError:
             if not left:
                 raise

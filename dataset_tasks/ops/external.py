@@ -17,6 +17,7 @@ from dataset_tasks.model import Version
 from dataset_tasks.ops.content import Edit, commit_edit
 from dataset_tasks.ops.context import Context, about, draft_or_final
 from dataset_tasks.ops.requests import AddExternal, AddExternalResult
+from dataset_tasks.store.opened import Opener
 
 _AT_ONCE = 8
 _BATCH = 4096
@@ -55,17 +56,17 @@ def links(context: Context, request: AddExternal, title: str, base: Manifest) ->
     if not urls:
         raise InvalidArgumentError("there is no URL to link to", hint="Give one or several.")
     with context.progress.task(f"{title}: look at links", files=len(urls)) as task:
-        found = _reached(urls, request)
+        found = _reached(urls, request, context.session.stores)
         task.advance(files=len(urls))
     return _compared(base, _placed(found, folder))
 
 
-def _reached(urls: Sequence[str], request: AddExternal) -> list[Found]:
+def _reached(urls: Sequence[str], request: AddExternal, stores: Opener) -> list[Found]:
     """What all URLs lead to, a few of them asked at a time."""
 
     def reach(url: str) -> list[Found] | SourceError:
         try:
-            return external.find(url, wildcard=request.wildcard, recursive=request.recursive)
+            return external.find(url, stores=stores, wildcard=request.wildcard, recursive=request.recursive)
         except SourceError as error:
             return error
 

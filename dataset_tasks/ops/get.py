@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from dataset_tasks.cache import TreeKey
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.copies import extract
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError
-from dataset_tasks.manifest import FILE, LINK, Manifest, PathRange
+from dataset_tasks.manifest import FILE, LINK, PathRange
 from dataset_tasks.manifest.columns import int64s
 from dataset_tasks.model import Version
 from dataset_tasks.mutable import holds, sweep, write_folder
@@ -65,7 +66,8 @@ def _moved_since(context: Context, version: Version, error: IntegrityError) -> V
 
 
 def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResult:
-    wanted = _Wanted(context.session.manifest(version), request)
+    wanted = _Wanted(context.session, version, request)
+    fetch_link = partial(external.fetch, stores=context.session.stores)
     files, size = wanted.totals()
     with context.progress.task(f"{version.dataset}: copy", files=files, bytes=size) as task:
         if request.target is not None and _is_done(context, request.target, wanted):
@@ -77,7 +79,7 @@ def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResu
                     wanted.tables(),
                     context.session.chunk_opener(wanted.manifest),
                     folder,
-                    fetch_link=external.fetch,
+                    fetch_link=fetch_link,
                     workers=request.max_workers,
                     task=task,
                 ),
@@ -90,7 +92,7 @@ def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResu
                 TreeKey(version.catalog_id, version.id, wanted.part_name()),
                 wanted.tables,
                 context.session.chunk_opener(wanted.manifest),
-                fetch_link=external.fetch,
+                fetch_link=fetch_link,
                 parents=_relatives(version, request),
                 soft_links=bool(request.soft_links),
                 size=size,
@@ -135,15 +137,15 @@ def _relatives(version: Version, request: GetCopy) -> list[TreeKey]:
 class _Wanted:
     """The entries that a request means."""
 
-    def __init__(self, manifest: Manifest, request: GetCopy) -> None:
+    def __init__(self, session: Session, version: Version, request: GetCopy) -> None:
         if (request.part is None) != (request.num_parts is None):
             raise InvalidArgumentError("part and num_parts go together", hint="Give both, or neither.")
         if request.num_parts is not None and not 0 <= (request.part or 0) < request.num_parts:
             raise InvalidArgumentError(
                 f"there is no part {request.part} of {request.num_parts}", hint="Parts are counted from 0."
             )
-        self.manifest = manifest
-        self._request = request
+        self.manifest = session.manifest(version)
+        self._request, self._stores = request, session.stores
         self._patterns = [DatasetPattern(each) for each in request.files]
 
     def tables(self) -> Iterator[pa.Table]:
@@ -165,7 +167,7 @@ class _Wanted:
         """Path of each link, and what it leads to in pieces."""
         for kind, path, url, pin, size in self._columns("kind", "path", "link", "pin", "size"):
             if kind == LINK:
-                yield path, external.fetch(url, pin or "", size)
+                yield path, external.fetch(url, pin or "", size, stores=self._stores)
 
     def _columns(self, *names: str) -> Iterator[tuple[Any, ...]]:  # Any: each column has its own type
         for table in self.tables():

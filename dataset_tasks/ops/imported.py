@@ -123,7 +123,7 @@ def listed(
     memory = _memory(context, store_id, place) if store_id else None
     problems = _Problems(skips=isinstance(request, AddFiles) and request.on_error == "skip")
     comparer = Comparer(base, within)
-    for page in place.pages():
+    for page in place.pages(context.session.stores):
         rows = problems.well_named(page)
         if rows:
             known = memory.known(rows) if memory else [b""] * len(rows)
@@ -228,7 +228,7 @@ class _Import:
         """Everything that is there with its hash, in order."""
         with ThreadPoolExecutor(self._workers, thread_name_prefix="dataset-tasks-import") as pool:
             try:
-                for found in place.pages():
+                for found in place.pages(self._context.session.stores):
                     self._take(self._problems.well_named(found), pool)
                     while self._pages and (not self._pages[0].unknown or len(self._pages) > _PAGES_AHEAD):
                         yield from self._emit(pool)
@@ -318,7 +318,8 @@ class _Import:
                 self._problems.add(each.url, packed.failures[paths.to_text(each.path)])
 
     def _hash(self, work: _Work) -> None:
-        with Ahead([_asked(page.found[at]) for page, at in work.rows]) as ahead:
+        asked = [_asked(page.found[at]) for page, at in work.rows]
+        with Ahead(asked, self._context.session.stores) as ahead:
             for place, (page, at) in enumerate(work.rows):
                 each = page.found[at]
                 try:

@@ -146,7 +146,7 @@ def pack(
     objects.begin(version.id, store_id, keys)
     failures: dict[str, str] = {}
     members: list[Member] = []
-    with objects.writer(store_id, keys[0]) as sink, Ahead(job.remote()) as ahead:
+    with objects.writer(store_id, keys[0]) as sink, Ahead(job.remote(), context.session.stores) as ahead:
         writer = ChunkWriter(sink, request.compression)
         known: dict[bytes, Member] = {}
         for at, (path, size, sha256) in enumerate(zip(job.paths, job.sizes, job.hashes, strict=True)):

@@ -38,6 +38,7 @@ def run(
     kept: Kept | None = None,
 ) -> Result:
     """Runs one operation; see `Session.run` and, for `kept`, `Context`."""
+    session.look_again()
     context = Context(
         session=session,
         key=key or f"{RANDOM_KEY}{secrets.token_hex(16)}",

@@ -86,7 +86,7 @@ def _fetch(context: Context, manifest: Manifest, entry: Entry, folder: Path) -> 
 
 def _pieces(context: Context, manifest: Manifest, entry: Entry) -> Iterator[bytes]:
     if entry.link is not None:
-        return external.fetch(entry.link, entry.pin or "", entry.size)
+        return external.fetch(entry.link, entry.pin or "", entry.size, stores=context.session.stores)
     chunk = context.session.objects.ranges(manifest.index.objects[entry.chunk or ""])
     return member_pieces(chunk, member_of(entry))
 

@@ -133,7 +133,7 @@ def _broken_links(context: Context, manifest: Manifest) -> Iterator[bytes]:
     def look(link: tuple[bytes, int, str, str | None]) -> str | DatasetError:
         _, size, url, pin = link
         try:
-            return external.difference(url, pin or "", size)
+            return external.difference(url, pin or "", size, stores=context.session.stores)
         except (SourceError, InvalidArgumentError) as error:
             return error
 

@@ -11,7 +11,7 @@ from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.store.base import Leftover, ObjectReader, Store, Writer
 from dataset_tasks.store.urls import refuse_credentials
 
-__all__ = ["Leftover", "ObjectReader", "Store", "Writer", "is_url", "open_store"]
+__all__ = ["Leftover", "ObjectReader", "Store", "Writer", "connection_of", "is_url", "open_store"]
 
 _GOOGLE = frozenset({"gs", "gcs"})
 _OBJECT_STORES = _GOOGLE | {"s3", "azure", "az"}
@@ -23,7 +23,29 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def open_store(url: str | Path, connection: str = "", *, home: Path | None = None) -> Store:
+def connection_of(url: str, connection: str = "", *, home: Path | None = None) -> StoreOptions:
+    """What the connection that a store's URL names says now; empty for a URL that names none.
+
+    Args:
+        url: As `open_store` takes it.
+        connection: As `open_store` takes it.
+        home: As `open_store` takes it.
+
+    Raises:
+        InvalidArgumentError: The URL holds credentials, or the connection can't be read.
+        NotFoundError: Nobody knows the connection here.
+    """
+    found = _SCHEME.match(url)
+    if not found or found[1].lower() not in _OBJECT_STORES:
+        return StoreOptions()
+    refuse_credentials(url)
+    name = dict(parse_qsl(urlsplit(url).query)).get("connection") or connection
+    return resolve(name, home=home) if name else StoreOptions()
+
+
+def open_store(
+    url: str | Path, connection: str = "", *, home: Path | None = None, options: StoreOptions | None = None
+) -> Store:
     """Opens the store at a URL. Nothing is made before the first write.
 
     Args:
@@ -31,6 +53,7 @@ def open_store(url: str | Path, connection: str = "", *, home: Path | None = Non
             `s3://bucket/prefix`, `azure://container/prefix`, `gs://bucket/prefix`; see docs/stores.md for their options.
         connection: Name of the connection with endpoint and credentials; the URL's option of that name comes first.
         home: Folder of `config.toml`, where connections are looked up last; default as in `connections.resolve`.
+        options: What the connection says, for who has looked it up already.
 
     Raises:
         InvalidArgumentError: No store has such a URL, or it holds credentials.
@@ -49,8 +72,8 @@ def open_store(url: str | Path, connection: str = "", *, home: Path | None = Non
             f"there is no store for {scheme}:// URLs",
             hint="Give a folder, such as `/data/store`, or `s3://bucket/prefix`, `azure://` or `gs://` likewise.",
         )
-    name = dict(parse_qsl(urlsplit(text).query)).get("connection") or connection
-    options = resolve(name, home=home) if name else StoreOptions()
+    if options is None:
+        options = connection_of(text, connection, home=home)
     if scheme == "s3":
         from dataset_tasks.store.s3 import S3Store  # boto3: only for those who use it
 

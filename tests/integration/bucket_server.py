@@ -20,12 +20,13 @@ Fault = Callable[[str, str, Answer], Answer]
 
 @dataclass
 class Bucket:
-    """The bucket `lake` of a server of its own: `asked` counts what it was asked by kind of request."""
+    """The bucket `lake` of a server of its own: `asked` counts what it was asked by kind of request, `who` asked by key id."""
 
     endpoint: str
     client: Any
     asked: Counter[str] = field(default_factory=Counter)
     keys: list[str] = field(default_factory=list)
+    who: set[str] = field(default_factory=set)
     fault: Fault | None = None
 
     def url(self, path: str = "", **options: str) -> str:
@@ -65,6 +66,7 @@ class _Watched:
         with self.lock:
             bucket.asked[kind] += 1
             bucket.keys.append(f"{kind} {key}")
+            bucket.who.add(environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0])
         if bucket.fault is None:
             return self.app(environ, start)  # type: ignore[no-any-return]
         held: list[Any] = []

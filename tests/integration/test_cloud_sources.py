@@ -11,6 +11,7 @@ import pytest
 from dataset_tasks import Dataset
 from dataset_tasks.errors import InvalidArgumentError, SourceError
 from dataset_tasks.external.clouds import CloudReader
+from dataset_tasks.store import open_store
 from tests.services.buckets import make_bucket
 from tests.services.running import Services
 
@@ -21,7 +22,7 @@ class Cloud:
     def __init__(self, url: str) -> None:
         top, _, self.query = url.partition("?")
         self.top = top.rstrip("/")
-        self.inner = CloudReader(f"{self.top}?{self.query}")._store.inner
+        self.inner = CloudReader(f"{self.top}?{self.query}", open_store)._store.inner
         self.folder = self.top.split("/", 3)[3]
 
     def url(self, path: str = "") -> str:

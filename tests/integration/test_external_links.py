@@ -583,10 +583,7 @@ def test_what_is_not_in_s3_is_refused(draft: Dataset, s3: Any, path: str, match:
 def test_no_credential_of_the_environment_gets_into_a_version(
     draft: Dataset, s3: Any, lake: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataset_tasks.external.s3 import _bucket
-
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-sesame")
-    _bucket.cache_clear()
     draft.add_external_files(s3_url(s3, f"lake/{lake}"))
     final(draft)
     for folder, _, names in os.walk(home):

@@ -20,6 +20,7 @@ from dataset_tasks import Dataset, open_session
 from dataset_tasks.errors import DatasetError, NotFoundError, SourceError, StorageError
 from dataset_tasks.handle.base import default_session
 from dataset_tasks.ops.requests import Verify
+from dataset_tasks.store.opened import OpenStores
 from dataset_tasks.testing.memory_store import MemoryStore
 
 # --- upload
@@ -45,7 +46,7 @@ def test_one_lost_chunk_is_no_success(home, folder, workers):
     """There, the failure of the last chunk was swallowed: the version finalized without its files."""
     with open_session(home=home) as session:
         store = LosesTheLastChunk(5)
-        session._open_stores = lambda _url: store
+        session.stores = OpenStores(open_url=lambda _url: store)
         version = Dataset.create("data", "demo", session=session)
         version.add_files(folder({f"{number}": f"{number}" * 3000 for number in range(5)}))
         with pytest.raises(StorageError, match="no space"):

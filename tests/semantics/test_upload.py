@@ -10,6 +10,7 @@ import pytest
 from dataset_tasks import Dataset, open_session
 from dataset_tasks.errors import InvalidArgumentError, SourceError, StorageError
 from dataset_tasks.store import open_store
+from dataset_tasks.store.opened import OpenStores
 from dataset_tasks.testing.memory_store import MemoryStore
 
 
@@ -120,7 +121,7 @@ def test_the_failure_of_any_chunk_is_raised_also_of_the_last_one(home, folder, m
     store = Refusing()
     store.most = most
     with open_session(home=home) as session:
-        session._open_stores = lambda _url: store
+        session.stores = OpenStores(open_url=lambda _url: store)
         version = Dataset.create("data", "demo", session=session)
         version.add_files(folder({name: name * 2000 for name in "abc"}))
         with pytest.raises(StorageError, match="full"):

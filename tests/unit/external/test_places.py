@@ -8,6 +8,7 @@ from dataset_tasks.errors import SourceError
 from dataset_tasks.external import places
 from dataset_tasks.external.base import Found, Listed
 from dataset_tasks.external.places import Place
+from dataset_tasks.store.opened import OpenStores
 
 
 def listing(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,7 +17,7 @@ def listing(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def taken(url: str) -> list[list[bytes]]:
-    return [[found.path for found in page] for page in Place.locate(url, dataset_path="x").pages()]
+    return [[found.path for found in page] for page in Place.locate(url, dataset_path="x").pages(OpenStores())]
 
 
 def test_a_listing_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
