@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -257,10 +257,9 @@ def spec(session: Session, home: Path) -> dict[str, Any]:
 def answered(session: Session, home: Path) -> dict[str, Any]:
     """Asks whether a version may be published, says yes, and publishes it."""
     version = session.catalog.resolve("p/d@1.0.1")
-    if version.state is not State.PUBLISHED:
-        session.run(Approve(ref=version.id, timeout=86_400.0), key=KEY)
-        session.catalog.answer(version.id, True, "ana")
-        session.run(Publish(ref=version.id), key=f"{KEY}/publish")
+    session.run(Approve(ref=version.id, timeout=86_400.0), key=KEY)
+    session.catalog.answer(version.id, True, "ana")  # said again, the answer changes nothing
+    session.run(Publish(ref=version.id), key=f"{KEY}/publish")
     now, question = session.catalog.version(version.id), session.catalog.approval(version.id)
     return {"state": now.state, "quarantined": now.quarantined, "answer": question.state if question else ""}
 
@@ -366,16 +365,14 @@ def tree(folder: Path) -> dict[str, str]:
     return found
 
 
-def state(session: Session, home: Path, *, ids: bool) -> dict[str, Any]:
-    """All that a user can see of a catalog, with nothing in it that chance decides."""
+def state(session: Session, home: Path) -> dict[str, Any]:
+    """All that a user can see of a catalog, by the ids of versions."""
     catalog = session.catalog
     versions = {}
     label = {each.id: each.label for each in catalog.versions(states=tuple(State))}
     for version in catalog.versions(states=tuple(State)):
-        if version.state is State.ABORTED and not ids:
-            continue
         manifest = session.manifest(version)
-        versions[version.label + (f" {version.id}" if ids else "")] = {
+        versions[f"{version.label} {version.id}"] = {
             "state": str(version.state),
             "files": {os.fsdecode(e.path): [e.size, e.hash.hex()] for e in manifest.entries()},
             "pending": version.pending,
@@ -390,6 +387,17 @@ def state(session: Session, home: Path, *, ids: bool) -> dict[str, Any]:
             "events": [event.kind for event in catalog.events(version_id=version.id)],
         }
     return json.loads(json.dumps({"versions": versions, "outside": outside(home)}, sort_keys=True))
+
+
+def plain(seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a state what chance does not decide: without ids, and without drafts that were given up."""
+    left = {name.rpartition(" ")[0]: each for name, each in seen["versions"].items() if each["state"] != State.ABORTED}
+    return {"versions": left, "outside": seen["outside"]}
+
+
+def read_once(session: Session) -> None:
+    """From now on the session reads and checks each object of a manifest the first time only: nothing writes any more."""
+    session.objects.read = cache(session.objects.read)  # type: ignore[method-assign]
 
 
 def outside(home: Path) -> dict[str, Any]:

@@ -361,6 +361,7 @@ def interleaved(stage: Stage, pair: Pair, name: str, hit: int) -> str:
     def look(session: Session) -> None:
         said = stage.said("first"), stage.said("second")
         assert not any(each == "nothing" or ":" in each or each == "died" for each in said), said
+        scenarios.read_once(session)
         pair.check(session, *said)
         assert_invariants(session)
 
@@ -404,7 +405,7 @@ def zombies(stage: Stage, request: Callable[[Path], Calls], stride: int) -> dict
 
         def look(session: Session) -> None:
             path = stage.place / "seen"
-            state = scenarios.state(session, stage.home, ids=True)["versions"]
+            state = scenarios.state(session, stage.home)["versions"]
             if path.exists():
                 assert json.loads(path.read_text()) == state, "the one that was stopped changed what its retry left"
                 assert_invariants(session)
@@ -459,6 +460,7 @@ def main() -> None:
     base = Path(tempfile.mkdtemp(prefix="workers-", dir=shared if shared.is_dir() else None))
     try:
         with backend(given.backend) as stored:
+            sweep.settle()
             report = reported(base, stored, given.only, given.stride)
     finally:
         scenarios.clear(base)
