@@ -8,7 +8,7 @@ keys, merge keys, tags, keys that are not text, aliases that refer to themselves
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -66,10 +66,30 @@ class Seq(list[Any]):  # Any: as Map
 
 @dataclass(slots=True)
 class Document:
-    """A file that was read: its value, and what plain scalars that are not text looked like."""
+    """A file that was read: its value, what plain scalars that are not text looked like, and the text itself."""
 
     root: Value
     written: dict[Position, str] = field(default_factory=dict)
+    text: str = ""
+
+    def find(self, at: Position, parts: Sequence[str]) -> Position:
+        """Where the last of some texts stands, which follow each other from a place on; the place, if they don't.
+
+        An alias stands for text that was written elsewhere, and an escape hides it: then the place is all there is to say.
+        """
+        lines = _LINE_BREAK.split(self.text)
+        line, column = at[0] - 1, at[1] - 1
+        if lines[line][column : column + 1] == "*":
+            return at
+        found = at
+        for part in parts:
+            while (place := lines[line].find(part, column)) < 0:
+                line, column = line + 1, 0
+                if line == len(lines):
+                    return at
+            found = (line + 1, place + 1)
+            column = place + len(part)
+        return found
 
     def locate(self, path: Path) -> tuple[Position, Path, Value]:
         """Where a path leads: position, the path with the file's own indexes, and the value.
@@ -162,7 +182,7 @@ class _Reader:
 
     def __init__(self, text: str, problems: Problems) -> None:
         self.text, self.problems = text, problems
-        self.document = Document(None)
+        self.document = Document(None, text=text)
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Value, int]] = {}
         self.nodes = 0
@@ -312,6 +332,8 @@ def _short_tag(tag: str) -> str:
     return tag.replace("tag:yaml.org,2002:", "!!")
 
 
+#: What ends a line for YAML.
+_LINE_BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _INT: Final = re.compile(r"[-+]?[0-9]+\Z")
 _BASED: Final = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")

@@ -10,7 +10,7 @@ from dataset_tasks.spec.document import Map, Seq
 from dataset_tasks.spec.plan import PLACEHOLDER
 from dataset_tasks.spec.problems import Path, did_you_mean
 
-_OPENING: Final = re.compile(r"\$\{")
+_PART: Final = re.compile(r"\$\{(?:([^{}]*)\})?")
 _WINDOW: Final = frozenset({"run.date", "run.interval_start", "run.interval_end"})
 _PLAIN: Final = frozenset({"run.id", "profile.name"})
 
@@ -51,30 +51,39 @@ def needs_window(name: str) -> bool:
     return name.partition(":")[0] in _WINDOW
 
 
-def complaint(text: str, path: Path, params: Collection[str], inputs: Collection[str]) -> str | None:
-    """What is wrong with the placeholders of a text of a dataset, or None.
+def parts(text: str) -> list[str]:
+    """The placeholders of a text as they stand in it, in order; of one that is not closed the opening."""
+    return [found[0] for found in _PART.finditer(text)]
+
+
+def complaints(
+    text: str, path: Path, params: Collection[str], inputs: Collection[str], *, after: Collection[str] = ()
+) -> Iterator[tuple[int | None, str]]:
+    """What is wrong with the placeholders of a text of a dataset: which of `parts`, None for all of them, and a sentence.
 
     Args:
         text: The value.
         path: Where it stands, from the dataset on.
         params: Parameters of the spec.
         inputs: Inputs of the dataset.
+        after: Datasets whose publishing starts a run, where one does.
     """
-    if "${" not in text:
-        return None
     for size in (1, 2):
         reason = FIXED.get(tuple(str(part) for part in path[:size]))
         if reason:
-            return f"placeholders are not read here: {reason}"
-    names = used(text)
-    if len(_OPENING.findall(text)) != len(names):
-        return "a placeholder ${ is not closed by }"
+            yield None, f"placeholders are not read here: {reason}"
+            return
     running = path[:2] == ("transform", "run")
-    for name in names:
+    for number, part in enumerate(_PART.finditer(text)):
+        name = part[1]
+        if name is None:
+            yield number, "a placeholder ${ is not closed by }"
+            continue
         found = _complaint_about(name, params, inputs, running=running)
-        if found:
-            return found
-    return None
+        if found is None and after and needs_window(name):
+            found = f"${{{name}}} has no value: a run after {', '.join(after)} stands for no window"
+        if found is not None:
+            yield number, found
 
 
 def _complaint_about(name: str, params: Collection[str], inputs: Collection[str], *, running: bool) -> str | None:

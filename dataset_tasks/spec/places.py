@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.spec.document import Document, Map
@@ -19,6 +19,11 @@ class Places:
         """A problem of the value at a path."""
         at, shown, _ = self.document.locate(path)
         self.problems.add(at, shown, message)
+
+    def in_value(self, path: Path, parts: Sequence[str], message: str) -> None:
+        """A problem of a part of the text at a path: the last of `parts`, which stand in the text in this order."""
+        at, shown, _ = self.document.locate(path)
+        self.problems.add(self.document.find(at, parts), shown, message)
 
     def at_key(self, path: Path, message: str) -> None:
         """A problem of the last key of a path: it stands in the wrong place, or its value lacks something."""

@@ -284,12 +284,13 @@ class Rules:
         for path, text in placeholders.texts(mapping):
             if "${" not in text or path[0] in placeholders.LITERAL:
                 continue
-            wrong = placeholders.complaint(text, path, names, inputs)
-            windowed = [name for name in placeholders.used(text) if placeholders.needs_window(name)]
-            if wrong is None and windowed and schedule is not None and schedule.after:
-                wrong = f"${{{windowed[0]}}} has no value: a run after {', '.join(schedule.after)} stands for no window"
-            if wrong is not None:
-                self.places.at_value(("datasets", definition.key, *path), wrong)
+            after = schedule.after if schedule is not None else ()
+            for number, wrong in placeholders.complaints(text, path, names, inputs, after=after):
+                if number is None:
+                    self.places.at_value(("datasets", definition.key, *path), wrong)
+                else:
+                    upto = placeholders.parts(text)[: number + 1]
+                    self.places.in_value(("datasets", definition.key, *path), upto, wrong)
 
     def _paths(self, key: str, model: schema.Dataset, *, check_sources: bool) -> None:
         places: list[tuple[Path, str]] = [(("add", place, "path"), add.path) for place, add in enumerate(model.add)]

@@ -195,7 +195,7 @@ DATASETS = {
     "credentials of a source": ("  b: {add: [{path: 's3://ana:pw@h/b'}]}\n", "5:20: datasets.b.add[0].path: the s3 URL at h holds credentials before its host"),
     "no table schema": ('  b: {previous: true, check: {tables: [{files: "*", schema: no.yaml}]}}\n', "datasets.b.check.tables[0].schema: there is no 'no.yaml' in "),
     # --- placeholders
-    "unknown param": ("  b: {transform: {call: 'm:f', with: {x: '${params.lat}'}}}\n", "5:42: datasets.b.transform.with.x: no parameter 'lat'; declare it under params"),
+    "unknown param": ("  b: {transform: {call: 'm:f', with: {x: '${params.lat}'}}}\n", "5:43: datasets.b.transform.with.x: no parameter 'lat'; declare it under params"),
     "unknown placeholder": ("  b: {transform: {run: [x, '${HOME}']}}\n", "datasets.b.transform.run[1]: unknown placeholder ${HOME}; environment variables are passed on with transform.env_from"),
     "nearly a placeholder": ("  b: {transform: {run: [x, '${run.dat}']}}\n", "unknown placeholder ${run.dat}; did you mean 'run.date'?"),
     "open placeholder": ("  b: {previous: true, description: 'a ${run.id'}\n", "a placeholder ${ is not closed by }"),
@@ -232,7 +232,33 @@ def test_a_window_after_another_dataset_is_refused(problems):
     )
 
     assert found == [
-        "spec.yaml:6:20: datasets.b.add[0].path: ${run.date} has no value: a run after nyc/weather stands for no window"
+        "spec.yaml:6:23: datasets.b.add[0].path: ${run.date} has no value: a run after nyc/weather stands for no window"
+    ]
+
+
+def test_every_placeholder_that_is_wrong_is_told_where_it_stands(problems):
+    found = problems(
+        "  b:\n"
+        "    description: 'of ${run.dat}, ${run.date}, ${run.dat} and ${params.x}'\n"
+        "    metadata:\n"
+        "      long: >\n"
+        "        ${run.id} here\n"
+        "        and ${env.HOME} there ${run.id\n"
+        "      same: &same a ${user}\n"
+        "      alias: *same\n"
+        '      hidden: "\\x24{group}"\n'
+        "    previous: true\n"
+    )
+
+    assert [problem.removeprefix("spec.yaml:").partition(";")[0] for problem in found] == [
+        "6:22: datasets.b.description: unknown placeholder ${run.dat}",
+        "6:47: datasets.b.description: unknown placeholder ${run.dat}",
+        "6:62: datasets.b.description: no parameter 'x'",
+        "10:13: datasets.b.metadata.long: unknown placeholder ${env.HOME}",
+        "10:31: datasets.b.metadata.long: a placeholder ${ is not closed by }",
+        "11:21: datasets.b.metadata.same: unknown placeholder ${user}",
+        "12:14: datasets.b.metadata.alias: unknown placeholder ${user}",
+        "13:15: datasets.b.metadata.hidden: unknown placeholder ${group}",
     ]
 
 
