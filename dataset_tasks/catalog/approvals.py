@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from dataset_tasks import holding
 from dataset_tasks.catalog import tables as t
-from dataset_tasks.catalog.queries import FINAL
+from dataset_tasks.catalog.queries import FINAL, up_to
 from dataset_tasks.catalog.rows import checked_text, dump, from_micros
 from dataset_tasks.catalog.writes import Writes, advance, insert_event, lock
 from dataset_tasks.errors import StateError
@@ -60,15 +61,22 @@ class Approvals(Writes):
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
         return [_approval(row) for row in rows]
 
-    def proposed(self, project: str, name: str, partition: str | None = None) -> Version | None:
-        """The newest final version of a dataset (and partition), when it waits for approval alone or was refused it."""
+    def proposed(
+        self, project: str, name: str, partition: str | None = None, *, until: datetime | None = None
+    ) -> Version | None:
+        """The newest final version of a dataset (and partition), when it waits for approval alone or was refused it.
+
+        The newest is one of the latest window, with `until` of those that begin then or before.
+        """
         newest = (
             (t.versions.c.project == project)
             & (t.versions.c.name == name)
             & (t.versions.c.partition == (partition or ""))
             & t.versions.c.state.in_(FINAL)
+            & up_to(until)
         )
-        found = self._select(newest, order=(t.versions.c.sequence.desc(),), limit=1)
+        by_window = sa.func.coalesce(t.versions.c.window, -(2**62)).desc()
+        found = self._select(newest, order=(by_window, t.versions.c.sequence.desc()), limit=1)
         if not found or not found[0].quarantined:
             return None
         (version,) = found

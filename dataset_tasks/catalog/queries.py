@@ -52,6 +52,23 @@ class StoredObject:
     delta: str | None
 
 
+def up_to(window: datetime | None) -> sa.ColumnElement[bool]:
+    """Versions of windows that begin then or before, and those of none; all of them without a window."""
+    if window is None:
+        return sa.true()
+    return t.versions.c.window.is_(None) | (t.versions.c.window <= to_micros(window))
+
+
+def _good(project: str, name: str, partition: str | None) -> sa.ColumnElement[bool]:
+    return (
+        (t.versions.c.project == project)
+        & (t.versions.c.name == name)
+        & (t.versions.c.partition == (partition or ""))
+        & (t.versions.c.quarantined == "")
+        & t.versions.c.state.in_(FINAL)
+    )
+
+
 class Queries:
     """The reading half of a catalog."""
 
@@ -129,15 +146,29 @@ class Queries:
             return f"Publish a version, or read `{show(f'{wanted.project}/{wanted.name}')}@latest`."
         return "List what there is with `dataset-tasks list`."
 
-    def previous(self, project: str, name: str, partition: str | None = None) -> Version | None:
-        """The last good version of a dataset (and partition): final and not quarantined."""
-        return self._first(
-            (t.versions.c.project == project)
-            & (t.versions.c.name == name)
-            & (t.versions.c.partition == (partition or ""))
-            & (t.versions.c.quarantined == "")
-            & t.versions.c.state.in_(FINAL)
-        )
+    def previous(
+        self, project: str, name: str, partition: str | None = None, *, until: datetime | None = None
+    ) -> Version | None:
+        """The last good version of a dataset (and partition): final and not quarantined.
+
+        With `until`, the start of a window, those of later windows are passed over: a window that is run late is compared
+        with what stood in its time.
+        """
+        return self._first(_good(project, name, partition) & up_to(until))
+
+    def starting_point(
+        self, project: str, name: str, partition: str | None = None, *, window: datetime | None = None
+    ) -> Version | None:
+        """The version that a new one goes on from: the last good one or, in the run of a window, the last before that.
+
+        What runs of the same window made is passed over too, so that a window that is run again starts where it started
+        before; what was made by hand since is not.
+        """
+        where = _good(project, name, partition) & up_to(window)
+        if window is not None:
+            by_hand = ~t.versions.c.origin.contains('"window":"', autoescape=True)
+            where &= t.versions.c.window.is_(None) | (t.versions.c.window < to_micros(window)) | by_hand
+        return self._first(where)
 
     def versions(
         self,
@@ -150,10 +181,12 @@ class Queries:
         states: Collection[State] | None = None,
         version: str | None = None,
         created_before: datetime | None = None,
+        window: datetime | None = None,
     ) -> list[Version]:
         """Versions by creation; without `states` those that are neither aborted nor deleted.
 
-        `partial_name` is a literal, case-insensitive part of the name; every one of `tags` must be there.
+        `partial_name` is a literal, case-insensitive part of the name; every one of `tags` must be there; `window` is
+        the start of one.
         """
         where: list[sa.ColumnElement[bool]] = [
             t.versions.c.state.in_(states)
@@ -172,6 +205,8 @@ class Queries:
             where.append(t.versions.c.id.in_(list(ids)))
         if created_before is not None:
             where.append(t.versions.c.created <= to_micros(created_before))
+        if window is not None:
+            where.append(t.versions.c.window == to_micros(window))
         where += [t.versions.c.id.in_(sa.select(t.tags.c.version_id).where(t.tags.c.tag == tag)) for tag in tags]
         return self._select(sa.and_(*where), order=(t.versions.c.sequence,))
 

@@ -75,7 +75,7 @@ def _fill(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> B
     catalog = context.session.catalog
     draft = catalog.version(draft_id)
     give_up_dead(context, draft)
-    before = catalog.previous(draft.project, draft.name, draft.partition)
+    before = catalog.previous(draft.project, draft.name, draft.partition, until=draft.window)
     versions = {first.id: draft_id}
     notes: list[str] = []
     uploads = [stage.request for stage in rest if isinstance(stage.request, Upload)]

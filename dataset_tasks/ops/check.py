@@ -109,7 +109,7 @@ def _counts(request: Check, version: Version) -> Iterator[_Finding]:
 
 
 def _change(context: Context, most: float, version: Version, findings: list[_Finding], notes: list[str]) -> None:
-    last = context.session.catalog.previous(version.project, version.name, version.partition)
+    last = context.session.catalog.previous(version.project, version.name, version.partition, until=version.window)
     if last is None:
         notes.append("max_change: passed over, there is no previous version to compare with")
         return

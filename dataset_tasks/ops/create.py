@@ -38,7 +38,9 @@ def run(context: Context, request: Create) -> CreateResult:
         raise InvalidArgumentError(
             f"dataset {request.name!r} has no project", hint="Give `dataset_project`, or a parent to take it from."
         )
-    previous = catalog.previous(project, request.name, request.partition) if request.previous else None
+    previous = None
+    if request.previous:
+        previous = catalog.starting_point(project, request.name, request.partition, window=context.window)
     if previous is not None:
         parents = [previous, *(parent for parent in parents if parent.id != previous.id)]
     retention.remember(catalog, project, request.name, request.keep)

@@ -46,7 +46,7 @@ def run(context: Context, request: Squash) -> SquashResult:
     retention.remember(context.session.catalog, project, request.name, request.keep)
     fingerprint = unchanged.fingerprint({"squash": [version.id for version in versions]})
     if request.skip_unchanged:
-        for last in unchanged.candidates(context.session, project, request.name, None, request.hold):
+        for last in unchanged.candidates(context.session, project, request.name, None, request.hold, context.window):
             if last.fingerprint == fingerprint:
                 return _result(last, is_unchanged=True)
     return on_a_draft(

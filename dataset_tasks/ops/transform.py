@@ -108,7 +108,7 @@ def _made_already(context: Context, request: Transform, version: Version, finger
     if not version.skip_unchanged or request.always or not unchanged.reads_something(version):
         return None
     known = unchanged.candidates(
-        context.session, version.project, version.name, version.partition, unchanged.holds(version)
+        context.session, version.project, version.name, version.partition, unchanged.holds(version), version.window
     )
     return next((each for each in known if each.fingerprint == fingerprint), None)
 

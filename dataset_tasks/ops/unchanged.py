@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TypedDict, cast
 
 from dataset_tasks import holding
@@ -75,21 +76,22 @@ def holds(version: Version) -> tuple[str, ...]:
 
 
 def candidates(
-    session: Session, project: str, name: str, partition: str | None, hold: Collection[str]
+    session: Session, project: str, name: str, partition: str | None, hold: Collection[str], until: datetime | None
 ) -> Iterator[Version]:
     """The versions that a new one may turn out to repeat.
 
     The last good one; and before it, where publishing needs an answer, the one that was proposed last, so that the same
     content is not asked about twice. That one is not good: it stands for its own question only, no consumer gets it.
+    None is of a window that begins after `until`.
     """
-    proposed = session.catalog.proposed(project, name, partition) if holding.APPROVE in hold else None
-    last = session.catalog.previous(project, name, partition)
+    proposed = session.catalog.proposed(project, name, partition, until=until) if holding.APPROVE in hold else None
+    last = session.catalog.previous(project, name, partition, until=until)
     return (version for version in (proposed, last) if version is not None)
 
 
 def standing_version(session: Session, draft: Version) -> Version | None:
     """The last good version, or the one proposed last, when the draft has its fingerprint and its content."""
-    for version in candidates(session, draft.project, draft.name, draft.partition, holds(draft)):
+    for version in candidates(session, draft.project, draft.name, draft.partition, holds(draft), draft.window):
         if fingerprint_of(draft) == version.fingerprint and draft.content_hash == version.content_hash:
             return version
     return None

@@ -19,6 +19,7 @@ from dataset_tasks.spec.interrupts import Follower, Interrupts, Wake
 from dataset_tasks.spec.outcome import UNOBSERVED, Observer, RunInterruptedError, RunReport
 from dataset_tasks.spec.params import check_params
 from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, filled
+from dataset_tasks.spec.preview import standing
 from dataset_tasks.spec.run import new_run_id, run_window
 from dataset_tasks.spec.runner import Clock
 from dataset_tasks.spec.windows import Window, moment, windows_between, zone
@@ -96,14 +97,24 @@ class _Backfill:
             partition = filled(dataset.partition, scope)
             found = self.session.catalog.previous(dataset.project, dataset.name, partition)
             return found is not None and _is_out(dataset, found)
-        known = self.session.catalog.versions(project=dataset.project, name=dataset.name)
         return any(
-            version.state.is_final
-            and not version.quarantined
-            and version.window == scope.interval_start
-            and _is_out(dataset, version)
-            for version in known
+            version.state.is_final and not version.quarantined and _is_out(dataset, version)
+            for version in self._of_window(dataset, scope)
         )
+
+    def _of_window(self, dataset: PlannedDataset, scope: Scope) -> list[Version]:
+        return self.session.catalog.versions(project=dataset.project, name=dataset.name, window=scope.interval_start)
+
+    def _standing(self, window: Window) -> dict[str, str]:
+        """What an earlier run of the window made and nothing has changed for since, by version step."""
+        scope = self.scope(window)
+        begun = (self._of_window(dataset, scope) for dataset in self.plan.datasets)
+        if not any(version.state.is_final for versions in begun for version in versions):
+            return {}
+        try:
+            return standing(self.plan, self.session, scope)
+        except DatasetError:
+            return {}  # what is wrong ends the run itself, at the step that it belongs to
 
     def key(self, window: Window) -> str:
         """What the end of a window's run is recorded under: the same for the same params, whatever became of the spec."""
@@ -133,6 +144,7 @@ class _Backfill:
                 run_id=new_run_id(),
                 clock=self.clock,
                 interrupts=interrupts,
+                standing=self._standing(window),
             )
         except DatasetError as error:
             return WindowOutcome(window=window, error=error)
@@ -143,7 +155,9 @@ class _Backfill:
     def _remember(self, window: Window, report: RunReport) -> None:
         from dataset_tasks.catalog.writes import Record  # pulls in SQLAlchemy
 
-        last = next(outcome.result for outcome in reversed(report.outcomes) if outcome.result is not None)
+        last = next((outcome.result for outcome in reversed(report.outcomes) if outcome.result is not None), None)
+        if last is None:
+            return  # all that the window makes was there, and none of it is published
         record = Record(
             key=self.key(window), verb="window", digest=self.plan.digest, result=lambda _: {"run_id": report.run_id}
         )
@@ -217,7 +231,8 @@ def run_backfill(
     """Runs the missing windows of a plan, the oldest first; run again it goes on with those that are missing still.
 
     A window is done when its run came to its end here, or when every dataset has a good version of it (published, where
-    the spec publishes). Several windows run at one time, unless a dataset starts from its own last version: then they go
+    the spec publishes). In one that is missing still, versions that an earlier run of it made are left alone as long as they
+    would be made the same again: what waits for an answer is not asked about twice. Several windows run at one time, unless a dataset starts from its own last version: then they go
     one after the other. A window that fails keeps no other from running.
 
     Args:

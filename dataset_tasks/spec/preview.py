@@ -6,7 +6,7 @@ compared as a run compares them. Where a transform is going to run, what it will
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -95,16 +95,10 @@ def preview(plan: Plan, session: Session, scope: Scope) -> tuple[DatasetPreview,
         NotFoundError: A version that the plan reads is not there.
         InvalidArgumentError: A placeholder has no value in this run.
     """
-    outcomes: dict[str, _Outcome] = {}
-    packs: dict[str, Buffer] = {}  # of manifests that are only in memory; one above is part of those below
     held_up: dict[str, str] = {}
     found = []
     needs = needs_by_dataset(plan)
-    scope = replace(scope, results={step.id: f"step:{step.id}" for step in plan.steps})  # references stay as they are
-    for dataset in plan.datasets:
-        requests = _requests(plan, dataset, scope)
-        outcome = _Simulation(session, outcomes, requests, packs).run()
-        outcomes[dataset.version_step] = outcome
+    for dataset, requests, outcome in _outcomes(plan, session, scope):
         shown = _shown(session, dataset, outcome, requests)
         blocked = next((held_up[need] for need in needs[dataset.key] if need in held_up), "")
         if blocked:
@@ -117,6 +111,36 @@ def preview(plan: Plan, session: Session, scope: Scope) -> tuple[DatasetPreview,
             shown = replace(shown, renamed=_renamed(plan, session, outcome, requests))
         found.append(shown)
     return tuple(found)
+
+
+def standing(plan: Plan, session: Session, scope: Scope) -> dict[str, str]:
+    """The versions of the scope's own window that a run of it would only make again: id by version step.
+
+    For a window that was begun before: `on_unchanged`, and that code runs always which reads nothing or says so, ask for
+    a version in each window, not for several.
+
+    Raises:
+        SourceError, NotFoundError, InvalidArgumentError: As `preview`.
+    """
+    return {
+        dataset.version_step: outcome.last.id
+        for dataset, _, outcome in _outcomes(plan, session, scope, again=True)
+        if outcome.last is not None and not outcome.changes
+    }
+
+
+def _outcomes(
+    plan: Plan, session: Session, scope: Scope, *, again: bool = False
+) -> Iterator[tuple[PlannedDataset, list[Request], _Outcome]]:
+    """What becomes of each dataset, with its requests; `again` when only what its window made already may stand."""
+    outcomes: dict[str, _Outcome] = {}
+    packs: dict[str, Buffer] = {}  # of manifests that are only in memory; one above is part of those below
+    scope = replace(scope, results={step.id: f"step:{step.id}" for step in plan.steps})  # references stay as they are
+    for dataset in plan.datasets:
+        requests = _requests(plan, dataset, scope)
+        outcome = _Simulation(session, outcomes, requests, packs, scope, again=again).run()
+        outcomes[dataset.version_step] = outcome
+        yield dataset, requests, outcome
 
 
 def _renamed(plan: Plan, session: Session, outcome: _Outcome, requests: Sequence[Request]) -> str:
@@ -155,10 +179,14 @@ class _Simulation:
         outcomes: Mapping[str, _Outcome],
         requests: Sequence[Request],
         packs: dict[str, Buffer],
+        scope: Scope,
+        *,
+        again: bool,
     ) -> None:
         self._packs = packs
         self._session = session
-        self._context = Context(session=session, key="preview")
+        self._context = Context(session=session, key="preview", origin=scope.facts)
+        self._again = again
         self._outcomes = outcomes
         self._requests = requests
         self._content: Manifest | None = Manifest.empty()
@@ -193,10 +221,12 @@ class _Simulation:
 
     def _create(self, request: Create) -> None:
         project, name = request.project or "", request.name
-        self._last = self._session.catalog.previous(project, name, request.partition)
-        self._standing = list(unchanged.candidates(self._session, project, name, request.partition, request.hold))
-        self._may_stand = request.skip_unchanged
-        base = [self._session.manifest(self._last)] if request.previous and self._last else []
+        self._look_back(request, project, name, request.partition)
+        start = None
+        if request.previous:
+            window = self._context.window
+            start = self._session.catalog.starting_point(project, name, request.partition, window=window)
+        base = [self._session.manifest(start)] if start else []
         for ref in request.parents:
             outcome = self._known(ref)
             self._parts["parents"].append(outcome.last.id if outcome.last and not outcome.changes else "")
@@ -214,6 +244,14 @@ class _Simulation:
         self._parts["recipe"] = request.recipe
         if self._content is not None and base:
             self._content = base[0] if len(base) == 1 else self._built(merge(base, new_key=_key, store_id=""))
+
+    def _look_back(self, request: Create | Squash, project: str, name: str, partition: str | None) -> None:
+        """Finds what stood before, and what the new version may turn out to repeat."""
+        window = self._context.window
+        self._last = self._session.catalog.previous(project, name, partition, until=window)
+        known = unchanged.candidates(self._session, project, name, partition, request.hold, window)
+        self._standing = [each for each in known if not self._again or each.window == window]
+        self._may_stand = request.skip_unchanged or self._again
 
     def _scan(self, request: AddFiles | SyncFolder) -> None:
         if self._content is None:
@@ -252,7 +290,8 @@ class _Simulation:
         reads = bool(self._parts["inputs"] or self._parts["parents"] or self._content)
         made = unchanged.fingerprint(self._parts)
         same = next((version for version in self._standing if version.fingerprint == made), None)
-        if not self._why and same is not None and reads and not request.always and self._may_stand:
+        looks = self._again or (reads and not request.always)
+        if not self._why and same is not None and looks and self._may_stand:
             self._last = same
             self._content = self._session.manifest(same)
             self._is_settled = True
@@ -265,10 +304,7 @@ class _Simulation:
         self._is_settled = True
 
     def _squash(self, request: Squash) -> None:
-        self._last = self._session.catalog.previous(request.project or "", request.name)
-        self._standing = list(
-            unchanged.candidates(self._session, request.project or "", request.name, None, request.hold)
-        )
+        self._look_back(request, request.project or "", request.name, None)
         outcomes = [self._known(ref) for ref in request.refs]
         for ref, outcome in zip(request.refs, outcomes, strict=True):
             if outcome.changes:
@@ -278,7 +314,7 @@ class _Simulation:
         self._is_settled = True
         made = unchanged.fingerprint({"squash": ids})
         same = next((version for version in self._standing if version.fingerprint == made), None)
-        if not self._why and same is not None and request.skip_unchanged:
+        if not self._why and same is not None and self._may_stand:
             self._last = same
             self._content = self._session.manifest(same)
         elif not self._why:

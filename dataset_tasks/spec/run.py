@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
-from dataset_tasks.model import JsonValue
+from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.progress import SILENT, Progress
 from dataset_tasks.spec.interrupts import Interrupts, Wake
 from dataset_tasks.spec.outcome import UNOBSERVED, Observer, RunReport
 from dataset_tasks.spec.params import check_params
-from dataset_tasks.spec.plan import Plan, Scope, Step, filled, lookup, placeholders_of
+from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, Step, filled, lookup, placeholders_of
 from dataset_tasks.spec.runner import Clock, RealClock, Runner
 from dataset_tasks.spec.select import select as select_datasets
 from dataset_tasks.spec.windows import Window, window_at, window_for
@@ -92,8 +92,12 @@ def run_window(
     run_id: str | None = None,
     clock: Clock | None = None,
     interrupts: Callable[[Wake], Interrupts] = Interrupts,
+    standing: Mapping[str, str] | None = None,
 ) -> RunReport:
     """As `run_plan`, for a window that is known; `interrupts` notes Ctrl-C.
+
+    `standing` are versions that need not be made again, by version step: of their datasets only approval and publishing
+    are run.
 
     Raises:
         InvalidArgumentError, NotFoundError, RunInterruptedError: As `run_plan`.
@@ -106,9 +110,16 @@ def run_window(
         profile=plan.profile,
     )
     keys = frozenset(select_datasets(plan, select, exclude))
-    steps = tuple(step for step in plan.steps if step.dataset in keys)
+    made = {
+        step
+        for dataset in plan.datasets
+        if dataset.version_step in (standing or {})
+        for step in dataset.steps
+        if step not in (dataset.approve_step, dataset.publish_step)
+    }
+    steps = tuple(step for step in plan.steps if step.dataset in keys and step.id not in made)
     _check_placeholders(steps, scope)
-    taken = _taken(plan, keys, session, scope)
+    taken = {**_taken(plan, keys, session, scope), **(standing or {})}
     return Runner(
         plan, session, scope, steps, taken, jobs, progress, observer, clock or RealClock(), interrupts=interrupts
     ).run()
@@ -147,14 +158,29 @@ def _taken(plan: Plan, keys: frozenset[str], session: Session, scope: Scope) -> 
     }
     taken: dict[str, str] = {}
     for dataset in plan.datasets:
-        if dataset.key in keys or dataset.version_step not in read:
-            continue
-        part = f"[{filled(dataset.partition, scope)}]" if dataset.partition is not None else ""
-        try:
-            taken[dataset.version_step] = session.catalog.resolve(f"{dataset.project}/{dataset.name}@latest{part}").id
-        except NotFoundError as error:
-            raise NotFoundError(
-                f"{dataset.key!r} is read but was not selected, and has no finished version yet",
-                hint=f"Run it too: select +{dataset.key}, or leave the selection out.",
-            ) from error
+        if dataset.key not in keys and dataset.version_step in read:
+            taken[dataset.version_step] = _standing(dataset, session, scope).id
     return taken
+
+
+def _standing(dataset: PlannedDataset, session: Session, scope: Scope) -> Version:
+    """The version of a dataset that is read but not run: the latest, in a window none of a later one."""
+    part = f"[{filled(dataset.partition, scope)}]" if dataset.partition is not None else ""
+    hint = f"Run it too: select +{dataset.key}, or leave the selection out."
+    try:
+        newest = session.catalog.resolve(f"{dataset.project}/{dataset.name}@latest{part}")
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{dataset.key!r} is read but was not selected, and has no finished version yet", hint=hint
+        ) from error
+    window = scope.interval_start
+    if window is None or newest.window is None or newest.window <= window:
+        return newest
+    found = session.catalog.previous(dataset.project, dataset.name, newest.partition, until=window)
+    if found is None:
+        raise NotFoundError(
+            f"{dataset.key!r} is read but was not selected, and all its finished versions are of later windows than "
+            f"{window.isoformat()}",
+            hint=hint,
+        )
+    return found

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.ops.requests import Create
+from dataset_tasks.errors import InvalidArgumentError, NotFoundError
+from dataset_tasks.model import Version
+from dataset_tasks.ops.requests import AddFiles, Create, Finalize, Upload
 from dataset_tasks.session import Session
 from dataset_tasks.settings import Settings
 from dataset_tasks.spec.backfill import BackfillReport, run_backfill, windows_to_fill
@@ -43,12 +44,25 @@ MONTHS = (
 """
 )
 WORK = """\
+import time
 from pathlib import Path
 
 def month(inputs, output, month):
     if Path(__file__).with_name("fire-" + month).exists():
         raise OSError("disk on fire")
     (output / "month.txt").write_text(month)
+
+def line(inputs, output, month):
+    (output / (month + ".txt")).write_text(month)
+
+def noisy(inputs, output, month):
+    (output / "month.txt").write_text(str(time.perf_counter_ns()))
+
+def copied(inputs, output):
+    (output / "names.txt").write_text(str(sorted(file.name for file in inputs["log"].iterdir())))
+
+def tripled(inputs, output):
+    (output / "sum.txt").write_text((inputs["raw"] / "month.txt").read_text() * 3)
 
 def sums(inputs, output):
     (output / "sum.txt").write_text((inputs["raw"] / "month.txt").read_text() * 2)
@@ -250,3 +264,175 @@ def test_a_draft_by_hand_comes_after_what_stands(months: Plan, session: Session)
     run_backfill(months, session)
     draft = session.run(Create(name="raw", project="nyc", previous=True, partition="2013-05"))
     assert session.catalog.version(draft.version_id).previous_id == session.catalog.resolve("nyc/raw@latest").id
+
+
+ASKS = (
+    HEAD.replace("datasets:", "defaults: {on_unchanged: version}\ndatasets:")
+    + """\
+  raw:
+    transform: {call: "MODULE:noisy", with: {month: "${run.date:%Y-%m}"}}
+  sums:
+    inputs: [raw]
+    transform: {call: "MODULE:sums"}
+    publish: {approval: {}, alias: prod}
+"""
+)
+
+
+def asked(session: Session) -> list[str]:
+    """What is asked or was answered, by version string, the oldest question first."""
+    return [
+        f"{session.catalog.version(each.version_id).version} {each.outcome}"
+        for each in reversed(session.catalog.approvals())
+    ]
+
+
+def made(session: Session, name: str) -> dict[str, Version]:
+    """The final versions of a dataset by month; each month must have one."""
+    found = [version for version in session.catalog.versions(name=name) if version.state.is_final]
+    by_month = {f"{version.window:%Y-%m}": version for version in found if version.window is not None}
+    assert len(by_month) == len(found)
+    return by_month
+
+
+def test_windows_that_wait_for_an_answer_are_left_alone_whatever_is_asked_of_unchanged(
+    tmp_path: Path, session: Session
+) -> None:
+    plan = plan_of(tmp_path, ASKS)
+    first = run_backfill(plan, session, last="2013-04-01")
+    assert set(statuses(first).values()) == {"waits"}
+    raw, sums = made(session, "raw"), made(session, "sums")
+    assert len(asked(session)) == len(raw) == len(sums) == 3
+
+    again = run_backfill(plan, session, last="2013-04-01")
+    assert set(statuses(again).values()) == {"waits"}
+    assert (made(session, "raw"), made(session, "sums")) == (raw, sums)
+    assert len(asked(session)) == 3
+
+
+def test_answers_are_acted_on_and_a_rejected_window_is_not_asked_about_again_by_itself(
+    tmp_path: Path, session: Session
+) -> None:
+    plan = plan_of(tmp_path, ASKS)
+    run_backfill(plan, session, last="2013-04-01")
+    sums = made(session, "sums")
+    session.catalog.answer(sums["2013-01"].id, True, "ana")
+    session.catalog.answer(sums["2013-02"].id, False, "ana")
+
+    again = run_backfill(plan, session, last="2013-04-01")
+    assert statuses(again) == {"2013-01": "made", "2013-02": "failed", "2013-03": "waits"}
+    assert made(session, "sums").keys() == sums.keys()
+    assert session.catalog.resolve("nyc/sums@published").id == sums["2013-01"].id
+    assert len(asked(session)) == 3
+
+    session.catalog.reopen(sums["2013-02"].id)
+    assert statuses(run_backfill(plan, session, last="2013-04-01")) == {
+        "2013-01": "done", "2013-02": "waits", "2013-03": "waits",
+    }  # fmt: skip
+    assert made(session, "sums").keys() == sums.keys()
+
+
+def test_a_window_that_waits_is_made_again_when_its_code_changed(tmp_path: Path, session: Session) -> None:
+    run_backfill(plan_of(tmp_path, ASKS), session, last="2013-02-01")
+    other = ASKS.replace("MODULE:sums", "MODULE:tripled")
+
+    report = run_backfill(plan_of(tmp_path, other), session, last="2013-02-01")
+    assert statuses(report) == {"2013-01": "waits"}
+    assert len(session.catalog.versions(name="raw")) == 1
+    assert len(session.catalog.versions(name="sums")) == 2
+    assert len(asked(session)) == 2
+
+
+LOG = '  log: {previous: true, transform: {call: "MODULE:line", with: {month: "${run.date:%Y-%m}"}}}\n'
+
+
+def test_a_window_that_is_filled_late_starts_from_the_one_before_it(tmp_path: Path, session: Session) -> None:
+    plan = plan_of(tmp_path, HEAD + LOG)
+    for month in ("2013-01", "2013-02", "2013-05", "2013-03", "2013-04"):
+        assert run_plan(plan, session, date=f"{month}-01").ok
+
+    log = made(session, "log")
+    before = {"2013-01": None, "2013-02": "2013-01", "2013-05": "2013-02", "2013-03": "2013-02", "2013-04": "2013-03"}
+    assert {month: version.previous_id for month, version in log.items()} == {
+        month: log[start].id if start else None for month, start in before.items()
+    }
+    assert paths(session, log["2013-03"]) == ["2013-01.txt", "2013-02.txt", "2013-03.txt"]
+    assert session.catalog.resolve("nyc/log@latest").id == log["2013-05"].id
+    assert session.catalog.resolve(f"nyc/log@{log['2013-04'].version}").window == log["2013-04"].window
+
+
+def test_backfill_of_a_gap_starts_each_window_from_the_one_before_and_leaves_latest_alone(
+    tmp_path: Path, session: Session
+) -> None:
+    plan = plan_of(tmp_path, HEAD + LOG)
+    run_plan(plan, session, date="2013-05-01")
+    latest = session.catalog.resolve("nyc/log@latest")
+
+    assert statuses(run_backfill(plan, session)) == {
+        **dict.fromkeys(["2013-01", "2013-02", "2013-03", "2013-04"], "made"), "2013-05": "done",
+    }  # fmt: skip
+    log = made(session, "log")
+    assert [log[f"2013-0{n}"].previous_id for n in (2, 3, 4)] == [log[f"2013-0{n}"].id for n in (1, 2, 3)]
+    assert session.catalog.resolve("nyc/log@latest").id == latest.id
+
+
+def test_a_window_that_is_run_again_starts_where_it_started_before(tmp_path: Path, session: Session) -> None:
+    plan = plan_of(tmp_path, HEAD + LOG)
+    for month in ("2013-01", "2013-02"):
+        run_plan(plan, session, date=f"{month}-01")
+    again = run_plan(plan, session, date="2013-02-01")
+    assert not again.changed
+    changed = plan_of(tmp_path, HEAD + LOG.replace("MODULE:line", "MODULE:month"))
+    assert run_plan(changed, session, date="2013-02-01").changed
+
+    latest = session.catalog.resolve("nyc/log@latest")
+    assert paths(session, latest) == ["2013-01.txt", "month.txt"]
+
+
+def test_what_was_added_by_hand_is_kept_when_its_window_is_run_again(tmp_path: Path, session: Session) -> None:
+    plan = plan_of(tmp_path, HEAD + LOG)
+    for month in ("2013-01", "2013-02"):
+        run_plan(plan, session, date=f"{month}-01")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "labels.csv").write_text("1")
+    by_hand = session.run(Create(name="log", project="nyc", previous=True)).version_id
+    session.run(AddFiles(ref=by_hand, path=str(tmp_path / "labels")))
+    session.run(Upload(ref=by_hand))
+    session.run(Finalize(ref=by_hand))
+
+    run_plan(plan, session, date="2013-02-01")
+    assert "labels.csv" in paths(session, session.catalog.resolve("nyc/log@latest"))
+    run_plan(plan, session, date="2013-01-01")
+    assert "labels.csv" in paths(session, session.catalog.resolve("nyc/log@latest"))
+
+
+def test_a_late_window_is_compared_with_what_stood_in_its_time(tmp_path: Path, session: Session) -> None:
+    (tmp_path / "data").mkdir()
+    plan = plan_of(tmp_path, HEAD + "  raw: {sync: {path: data}}\n")
+    for text, month in (("1", "2013-01"), ("2", "2013-04")):
+        (tmp_path / "data" / "a").write_text(text)
+        assert run_plan(plan, session, date=f"{month}-01").changed
+
+    assert run_plan(plan, session, date="2013-02-01").changed  # as 2013-04, not as 2013-01
+    (tmp_path / "data" / "a").write_text("1")
+    assert run_plan(plan, session, date="2013-03-01").changed  # as 2013-01, not as 2013-02
+    raw = made(session, "raw")
+    assert raw["2013-03"].previous_id == raw["2013-02"].id
+    assert session.catalog.resolve("nyc/raw@latest").id == raw["2013-04"].id
+
+
+def test_a_dataset_that_is_read_but_not_run_is_read_as_it_stood_in_the_window(tmp_path: Path, session: Session) -> None:
+    text = HEAD + LOG + '  copy: {inputs: [log], transform: {call: "MODULE:copied"}}\n'
+    plan = plan_of(tmp_path, text)
+    for month in ("2013-02", "2013-04"):
+        run_plan(plan, session, date=f"{month}-01", select=["log"])
+    log = made(session, "log")
+
+    report = run_plan(plan, session, date="2013-03-01", select=["copy"])
+    assert report.taken == {"log": log["2013-02"].id}
+    with pytest.raises(NotFoundError, match="of later windows than 2013-01-01"):
+        run_plan(plan, session, date="2013-01-01", select=["copy"])
+
+
+def paths(session: Session, version: Version) -> list[str]:
+    return sorted(path.decode() for path in session.manifest(version).to_table(["path"])["path"].to_pylist())
