@@ -19,6 +19,13 @@ ISOLATED = {
     "prefect": "prefect,test,examples",
     "newest-prefect": "prefect,test,examples",  # what pip takes today: Airflow holds the pinned one back
 }
+#: Packages beside those extras, and tests that need them.
+MORE = {
+    "newest-prefect": (
+        ("prefect-aws", "prefect-azure", "prefect-gcp"),
+        ("tests/unit/prefect", "tests/e2e/prefect/test_integrations.py"),
+    )
+}
 PACKAGES = ("dataset_tasks", "airflow_provider", "prefect_blocks", "example_flows")
 
 
@@ -111,6 +118,8 @@ def bench(session: nox.Session) -> None:
 def isolated(session: nox.Session, which: str) -> None:
     """The core without orchestrators, and each plug-in without the other."""
     pins = () if which.startswith("newest") else ("-c", "constraints.txt")
-    session.install("--compile-bytecode", *pins, "-e", f".[{ISOLATED[which]}]")
+    packages, tests = MORE.get(which, ((), ()))
+    session.install("--compile-bytecode", *pins, "-e", f".[{ISOLATED[which]}]", *packages)
     name = which.rpartition("-")[2]
-    session.run("pytest", "-q", f"tests/isolated/test_{name}_alone.py", env={"DATASET_TASKS_TEST_ENVIRONMENT": name})
+    env = {"DATASET_TASKS_TEST_ENVIRONMENT": name}
+    session.run("pytest", "-q", f"tests/isolated/test_{name}_alone.py", *tests, env=env)

@@ -344,6 +344,11 @@ def _taken(
 
 
 def _from_aws(block: Any) -> dict[str, str]:  # Any: prefect-aws' AwsCredentials
+    if getattr(block, "assume_role_arn", None):
+        raise InvalidArgumentError(
+            f"S3Store: the AwsCredentials assume the role {block.assume_role_arn}, expected keys or a profile",
+            hint="Let a profile of the worker's AWS configuration assume it, and name that: S3Credentials(profile=...).",
+        )
     secret, token = block.aws_secret_access_key, block.aws_session_token
     held = {
         "access_key": block.aws_access_key_id,
@@ -357,6 +362,12 @@ def _from_aws(block: Any) -> dict[str, str]:  # Any: prefect-aws' AwsCredentials
 
 
 def _from_azure(block: Any) -> dict[str, str]:  # Any: prefect-azure's AzureBlobStorageCredentials
+    if getattr(block, "client_secret", None):
+        raise InvalidArgumentError(
+            "AzureStore: the AzureBlobStorageCredentials are those of a service principal, expected a connection string",
+            hint="Give a connection string, or the service principal to the worker by AZURE_CLIENT_ID, AZURE_TENANT_ID and "
+            "AZURE_CLIENT_SECRET, and `account` without credentials.",
+        )
     if block.connection_string is None:
         host = urlsplit(str(block.account_url)).hostname or ""
         account, _, service = host.partition(".")

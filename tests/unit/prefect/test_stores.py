@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,19 +80,13 @@ def test_credentials_of_prefects_integrations_are_taken() -> None:
     assert json.loads(GcsStore(bucket="b", credentials=gcp).options().service_account) == {"type": "service_account"}
 
 
-def test_a_real_block_of_prefect_aws_is_taken() -> None:
-    prefect_aws = pytest.importorskip("prefect_aws", reason="pip install prefect-aws")
-    aws = prefect_aws.AwsCredentials(aws_access_key_id=KEY, aws_secret_access_key="s3cret", region_name="eu-west-1")
-    options = S3Store(bucket="b", credentials=aws).options()
-    assert (options.access_key, options.secret_key, options.region) == (KEY, "s3cret", "eu-west-1")
-
-
 def test_saved_credentials_of_an_integration_stay_where_they_are() -> None:
     store = S3Store(bucket="b", credentials=named(AwsCredentials(), "team-aws"))
     assert (store.aws_credentials, store.credentials) == ("team-aws", None)
 
 
-def test_an_integration_that_is_not_installed_is_named() -> None:
+def test_an_integration_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_gcp.credentials", None)
     with pytest.raises(InvalidArgumentError, match="prefect_gcp, which is not installed") as caught:
         GcsStore(bucket="b", gcp_credentials="team").options()
     assert caught.value.hint == "pip install prefect-gcp"
