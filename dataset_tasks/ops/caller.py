@@ -16,8 +16,12 @@ from pathlib import Path
 def main(place: str) -> None:
     """Makes the call that a file describes, and writes what it returned beside it."""
     asked = json.loads(Path(place).read_text(encoding="utf-8"))
-    folder = Path(asked["folder"])
-    sys.path[:0] = [str(folder), *map(str, folder.parents)]
+    own = (
+        Path(__file__).resolve().parent
+    )  # Python looks there first for every module, and ours are called `copy`, `code`
+    sys.path[:] = [each for each in sys.path if Path(each or ".").resolve() != own]
+    if asked["place"] is not None and asked["place"] not in sys.path:
+        sys.path.insert(0, asked["place"])
     module, _, name = asked["call"].partition(":")
     function = getattr(import_module(module), name)
     inputs = {key: Path(value) for key, value in asked["inputs"].items()}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.metadata
+import importlib.util
 import inspect
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -55,22 +57,38 @@ def find(call: str, folder: str | None, functions: Mapping[str, Function]) -> Fu
     return function
 
 
+def place_of(call: str, folder: str | None, *, here: bool) -> Path | None:
+    """The folder in which Python has to look for the module of a call.
+
+    Args:
+        call: As `find` takes it.
+        folder: As `find` takes it.
+        here: Whether this interpreter's own is meant, so that another process finds the very same; else what lies
+            beside `folder` or above, None where nothing does.
+
+    Raises:
+        InvalidArgumentError: As `find`, with `here`.
+    """
+    module_name = call.partition(":")[0]
+    if not here:
+        found = _file_beside(module_name, folder)
+        return found[0] if found is not None else None
+    find(call, folder, {})
+    return next(iter(_roots(module_name)), None)
+
+
 def _module(module_name: str, folder: str | None) -> ModuleType:
     """Imports a module; one that lies beside a spec anew when it was edited, or when another spec has one of its name."""
+    importlib.invalidate_caches()  # a file that was made a moment ago is there
     package = module_name.partition(".")[0]
-    place = None if folder is None or _is_installed(package) else _place_of(package, Path(folder).absolute())
-    if place is None:
+    beside = None if folder is None or _is_installed(module_name) else _file_beside(module_name, folder)
+    if beside is None:
         return import_module(module_name)
-    if str(place) in _places:
-        _places.remove(str(place))
-        sys.path.remove(str(place))
-    first = next((i for i, each in enumerate(sys.path) if each in _places), len(sys.path))
-    sys.path.insert(first, str(place))
-    _places.append(str(place))
+    place, _ = beside
+    _put_first(str(place))
     if any(_is_stale(name, place) for name in _loaded_of(package)):
         for name in _loaded_of(package):
-            del sys.modules[name]
-        importlib.invalidate_caches()
+            _forget(name)
     module = import_module(module_name)
     _sources.update(
         {name: _source_of(name) for name in _loaded_of(package) if name not in _sources or name == module_name}
@@ -78,21 +96,70 @@ def _module(module_name: str, folder: str | None) -> ModuleType:
     return module
 
 
-def _is_installed(package: str) -> bool:
+def _put_first(place: str) -> None:
+    """Has Python look for modules in a folder behind all that is not ours, and before what was put there for other specs."""
+    if place in _places:
+        _places.remove(place)
+        with suppress(ValueError):  # `sys.path` is everybody's: it may have been taken out
+            sys.path.remove(place)
+    first = next((i for i, each in enumerate(sys.path) if each in _places), len(sys.path))
+    sys.path.insert(first, place)
+    _places.append(place)
+
+
+def _is_installed(module_name: str) -> bool:
     """Whether Python finds it without the folders that were added for specs."""
-    found = importlib.machinery.PathFinder.find_spec(package, [each for each in sys.path if each not in _places])
-    return found is not None
+    path = [each for each in sys.path if each not in _places]
+    parts = module_name.split(".")
+    for at, part in enumerate(parts):
+        found = importlib.machinery.PathFinder.find_spec(".".join(parts[: at + 1]), path)
+        if found is None:
+            return False
+        if found.loader is not None:
+            return True
+        path = [str(Path(each, part)) for each in path]  # mere folders of that name: what counts is a module in them
+    return False
 
 
-def _place_of(package: str, folder: Path) -> Path | None:
-    for place in (folder, *folder.parents):
-        if (place / package).is_dir() or (place / f"{package}.py").is_file():
-            return place
+def _file_beside(module_name: str, folder: str | None) -> tuple[Path, Path] | None:
+    """Where a module lies, beside a spec or in the nearest folder above: the folder to look in, and the module's file.
+
+    A mere folder of its name is none.
+    """
+    start = Path(folder or ".").absolute()
+    suffixes = importlib.machinery.all_suffixes()
+    for place in (start, *start.parents):
+        stem = place.joinpath(*module_name.split("."))
+        for name in ("__init__", ""):
+            for suffix in suffixes:
+                file = stem / f"{name}{suffix}" if name else stem.with_name(f"{stem.name}{suffix}")
+                if file.is_file():
+                    return place, file
     return None
+
+
+def _forget(module_name: str) -> None:
+    """Has a module loaded anew, from its file: byte code counts as its own when second and length are the same."""
+    file, _ = _source_of(module_name)
+    del sys.modules[module_name]
+    if file.endswith(".py"):
+        with suppress(OSError):
+            Path(importlib.util.cache_from_source(file)).unlink(missing_ok=True)
 
 
 def _loaded_of(package: str) -> list[str]:
     return [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
+
+
+def _roots(module_name: str) -> tuple[Path, ...]:
+    """The folder that Python looked in for a loaded module; several for a mere folder of its name, none when built in."""
+    module = sys.modules[module_name]
+    folders: list[str] = list(getattr(module, "__path__", ()))
+    file = getattr(module, "__file__", None)
+    if file is not None:
+        folders = [str(Path(file).parent) if folders else file]
+    depth = module_name.count(".")
+    return tuple(root for each in folders for root in Path(each).parents[depth : depth + 1])
 
 
 def _source_of(module_name: str) -> tuple[str, bytes]:
@@ -104,7 +171,8 @@ def _source_of(module_name: str) -> tuple[str, bytes]:
 def _is_stale(module_name: str, place: Path) -> bool:
     """Whether a loaded module is another spec's, or was edited since it was loaded."""
     file, content = _source_of(module_name)
-    if file and place not in Path(file).parents:
+    roots = _roots(module_name)
+    if roots and place not in roots:
         return True
     return _sources.get(module_name, (file, content)) != (file, content)
 
@@ -130,13 +198,9 @@ def file_digest(call: str, folder: str | None, python: str) -> str:
     Raises:
         InvalidArgumentError: The file lies neither beside the spec nor in a folder above it.
     """
-    module = call.partition(":")[0]
-    start = Path(folder or ".").absolute()
-    for place in (start, *start.parents):
-        stem = place.joinpath(*module.split("."))
-        for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
-            if file.is_file():
-                return hashlib.sha256(f"{call}\0{python}\0".encode() + file.read_bytes()).hexdigest()
+    found = _file_beside(call.partition(":")[0], folder)
+    if found is not None:
+        return hashlib.sha256(f"{call}\0{python}\0".encode() + found[1].read_bytes()).hexdigest()
     raise InvalidArgumentError(
         f"the file of {call!r} is not beside the spec, so a change of it would not be seen",
         hint=f"Give the transform a code_version, as it runs under {python}.",

@@ -150,11 +150,13 @@ def _is_elsewhere(request: Transform) -> bool:
 def _call_elsewhere(
     context: Context, request: Transform, inputs: Mapping[str, Path], output: Path, version: Version
 ) -> Mapping[str, JsonValue] | None:
+    call = str(request.call)
+    module_place = code.place_of(call, request.folder, here=request.python is None)
     place = scratch.fresh(context.session, version, f"call-{digest(request)[:16]}")
     result = place / "result.json"
     asked = {
-        "call": request.call,
-        "folder": os.path.abspath(request.folder or "."),
+        "call": call,
+        "place": str(module_place) if module_place is not None else None,
         "inputs": {name: str(folder) for name, folder in inputs.items()},
         "output": str(output),
         "arguments": request.arguments,
@@ -162,7 +164,7 @@ def _call_elsewhere(
     }
     (place / "call.json").write_text(json.dumps(asked), encoding="utf-8")
     argv = [_interpreter(request), str(_CALLER), str(place / "call.json")]
-    _must_succeed(request, argv, _environment(request, inputs, output), output, str(request.call))
+    _must_succeed(request, argv, _environment(request, inputs, output), output, call)
     if not result.exists():
         return None
     given: Mapping[str, JsonValue] = json.loads(result.read_text(encoding="utf-8"))

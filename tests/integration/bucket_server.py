@@ -87,18 +87,20 @@ def served(patch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     watched = _Watched(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, watched, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    client = boto3.client("s3", endpoint_url=endpoint)
-    client.create_bucket(Bucket="lake")
-    # What the tests themselves put and ask is not counted.
-    client.meta.events.register("before-send.s3", lambda request, **_: request.headers.__setitem__("x-plain", "1"))
-    watched.bucket = Bucket(endpoint, client)
-    yield watched.bucket
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    from moto.s3.models import s3_backends
+    try:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        client = boto3.client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket="lake")
+        # What the tests themselves put and ask is not counted.
+        client.meta.events.register("before-send.s3", lambda request, **_: request.headers.__setitem__("x-plain", "1"))
+        watched.bucket = Bucket(endpoint, client)
+        yield watched.bucket
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        from moto.s3.models import s3_backends
 
-    s3_backends.reset()
+        s3_backends.reset()

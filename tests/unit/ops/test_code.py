@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,9 @@ from dataset_tasks.ops import code
 
 @pytest.fixture(autouse=True)
 def clean_imports() -> Iterator[None]:
-    path, modules = list(sys.path), set(sys.modules)
+    path, places, modules = list(sys.path), list(code._places), set(sys.modules)
     yield
-    sys.path[:] = path
-    code._places.clear()
+    sys.path[:], code._places[:] = path, places  # together: a folder of ours that is forgotten counts as installed
     for name in set(sys.modules) - modules:
         del sys.modules[name]
 
@@ -44,6 +44,13 @@ def test_two_specs_with_a_module_of_the_same_name_each_get_their_own(tmp_path: P
     assert len({code.digest(each) for each in found}) == 2
 
 
+def test_a_spec_in_a_folder_below_another_one_has_modules_of_its_own(tmp_path: Path) -> None:
+    module(tmp_path / "below", "also_above", 1)
+    module(tmp_path, "also_above", 2)
+    found = [code.find("also_above:work", str(folder), {})() for folder in (tmp_path / "below", tmp_path)]
+    assert found == [1, 2]
+
+
 def test_a_module_edited_in_a_running_process_is_loaded_anew(tmp_path: Path) -> None:
     file = module(tmp_path, "edited", 1)
     before = code.find("edited:work", str(tmp_path), {})
@@ -67,6 +74,56 @@ def test_an_edited_helper_of_the_module_s_package_is_loaded_anew(tmp_path: Path)
 def test_an_installed_package_wins_over_a_folder_of_its_name(tmp_path: Path) -> None:
     module(tmp_path, "json", 1)
     assert code.find("json:dumps", str(tmp_path), {})([1]) == "[1]"
+
+
+def test_a_mere_folder_of_its_name_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("elsewhere/shy", "elsewhere/team/other", "specs/shy", "specs/team"):
+        (tmp_path / folder).mkdir(parents=True)
+    module(tmp_path, "shy", 1)
+    module(tmp_path / "team", "shy", 2)
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    __import__("shy")  # taken for a package by Python: it has been loaded from there
+    for call, answer in (("shy:work", 1), ("team.shy:work", 2)):
+        assert code.find(call, str(tmp_path / "specs"), {})() == answer
+        assert code.place_of(call, str(tmp_path / "specs"), here=True) == tmp_path
+        assert code.place_of(call, str(tmp_path / "specs"), here=False) == tmp_path
+
+
+def test_a_module_in_a_folder_that_several_places_have_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module(tmp_path / "site" / "crew", "member", 1)
+    module(tmp_path / "crew", "member", 2)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert code.find("crew.member:work", str(tmp_path), {})() == 1
+    assert code.place_of("crew.member:work", str(tmp_path), here=True) == tmp_path / "site"
+
+
+def test_who_edits_the_path_of_modules_does_no_harm(tmp_path: Path) -> None:
+    module(tmp_path, "path_edited", 1)
+    before = list(sys.path)
+    assert code.find("path_edited:work", str(tmp_path), {})() == 1
+    sys.path[:] = before
+    assert code.find("path_edited:work", str(tmp_path), {})() == 1
+    assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_a_module_made_a_moment_ago_is_found(tmp_path: Path) -> None:
+    module(tmp_path, "just_before", 1)
+    code.find("just_before:work", str(tmp_path), {})
+    then = tmp_path.stat().st_mtime_ns
+    module(tmp_path, "just_now", 2)
+    os.utime(tmp_path, ns=(then, then))  # as on a file system that counts in seconds
+    assert code.find("just_now:work", str(tmp_path), {})() == 2
+
+
+def test_a_module_edited_within_the_second_is_loaded_anew(tmp_path: Path) -> None:
+    file = module(tmp_path, "quickly_edited", 1)
+    then = file.stat().st_mtime_ns
+    assert code.find("quickly_edited:work", str(tmp_path), {})() == 1
+    module(tmp_path, "quickly_edited", 2)
+    os.utime(file, ns=(then, then))
+    assert code.find("quickly_edited:work", str(tmp_path), {})() == 2
 
 
 @pytest.mark.parametrize("call", ["nothing", "no_such_module:f", "json:no_such_function", ":f", "json:"])

@@ -22,7 +22,7 @@ import os, sys
 def work(inputs, output, suffix=""):
     (output / "out.txt").write_text((inputs["raw"] / "a").read_text() + suffix)
     (output / "env.txt").write_text("\\n".join(sorted(os.environ)) + "\\n" + os.environ.get("GREETING", ""))
-    (output / "python.txt").write_text(sys.executable + str(os.getpid()))
+    (output / "pid.txt").write_text(str(os.getpid()))
     return {"seen": len(inputs)}
 
 def fails(inputs, output):
@@ -102,7 +102,37 @@ def test_with_an_environment_a_function_sees_nothing_else_of_ours(
     assert "SECRET" not in names
     assert names[-1] == "hello"
     assert "t0ken" not in str(session.catalog.resolve("shop/made@latest"))
-    assert not read(session, "python.txt").endswith(str(os.getpid()))
+    assert read(session, "pid.txt") != str(os.getpid())
+
+
+@pytest.mark.parametrize("more", ["python: ./other-python", "env: {GREETING: hello}"])
+def test_modules_of_ours_and_above_the_spec_are_in_nobodys_way(shop: Path, session: Session, more: str) -> None:
+    (shop / "random.py").write_text("raise ImportError('not mine')\n")
+    (shop / "specs" / "mine").mkdir(parents=True)
+    (shop / "specs" / "mine" / "main.py").write_text(
+        "import copy, random\nfrom mine import helper\n\ndef work(inputs, output):\n"
+        "    (output / 'out.txt').write_text(copy.copy(random.choice([helper.WORD])))\n"
+    )
+    (shop / "specs" / "mine" / "helper.py").write_text("WORD = 'mine'\n")
+    (shop / "specs" / "other-python").symlink_to(shop / "other-python")
+    (shop / "specs" / "data").symlink_to(shop / "data")
+    outcome = run(shop / "specs", session, f'{{call: "mine.main:work", {more}}}')
+
+    assert outcome.error is None, outcome.error
+    assert read(session, "out.txt") == "mine"
+
+
+def test_what_is_importable_here_is_so_there(
+    shop: Path, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "only_here.py").write_text(
+        "def work(inputs, output):\n    (output / 'out.txt').touch()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    outcome = run(shop, session, '{call: "only_here:work", env: {GREETING: hello}}')
+
+    assert outcome.error is None, outcome.error
 
 
 def test_what_the_function_raises_there_is_told(shop: Path, session: Session) -> None:
