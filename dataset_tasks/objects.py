@@ -11,13 +11,21 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dataset_tasks.catalog.copying import Claimed
 from dataset_tasks.catalog.rows import to_micros
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.catalog.writes import Clock
-from dataset_tasks.errors import AlreadyExistsError, CatalogError, ConflictError, IntegrityError, ObjectMissingError
+from dataset_tasks.errors import (
+    AlreadyExistsError,
+    CatalogError,
+    ConflictError,
+    IntegrityError,
+    ObjectMissingError,
+    StorageUnavailableError,
+)
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import Buffer
 from dataset_tasks.model import ObjectRef
@@ -279,17 +287,40 @@ class Objects:
             hint="Restore the store from a copy, or delete the version and make it again.",
         )
 
-    def _own(self, store_id: str) -> None:
-        if store_id in self._owned:
-            return
+    def own(self, store_id: str) -> None:
+        """Puts the file into a store that says whose objects are there; one that stands stays."""
         document = {
             "layout": 1,
             "catalog_id": self._catalog.id,
             "store_id": store_id,
             "created": to_micros(self._clock()),
         }
-        try:
+        with suppress(
+            AlreadyExistsError
+        ):  # written by an earlier session of this catalog, whose id the key begins with
             self.store(store_id).put(self.full_key("owner.json"), json.dumps(document).encode(), create_only=True)
-        except AlreadyExistsError:
-            pass  # written by an earlier session of this catalog, whose id the key begins with
+        self._owned.add(store_id)
+
+    def _own(self, store_id: str) -> None:
+        """Owns a store before its first object; afterwards the owner file must be where the other objects are.
+
+        Of a folder it is looked for each time: what is written below a mount point without its disk is out of sight later.
+
+        Raises:
+            StorageUnavailableError: It is gone, as where a disk is not mounted, though there are objects.
+        """
+        store = self.store(store_id)
+        if store_id in self._owned and not store.url.startswith("file:"):
+            return
+        try:
+            store.size(self.full_key("owner.json"))
+        except ObjectMissingError as error:
+            if self._catalog.has_objects(store_id):
+                raise StorageUnavailableError(
+                    f"{store.url} does not hold what catalog {self._catalog.id} wrote there: {self.full_key('owner.json')} "
+                    "is missing",
+                    hint="Mount the disk, or mend the connection, that belongs there. If what was there is lost for good, "
+                    "`dataset-tasks repair` takes the place as it is.",
+                ) from error
+            self.own(store_id)
         self._owned.add(store_id)

@@ -38,6 +38,12 @@ class Registry(Writes):
 
         return self.db.read(read) or self.db.write(work, landed=read)
 
+    def has_objects(self, store_id: str) -> bool:
+        """Whether versions refer to objects in a store, or did until lately."""
+        some = t.objects.c.state.in_(("live", "condemned")) & (t.objects.c.store_id == store_id)
+        query = sa.select(t.objects.c.key).where(some).limit(1)
+        return self.db.read(lambda connection: connection.execute(query).first() is not None)
+
     def begin_objects(self, version_id: str, refs: Iterable[tuple[str, str, str]]) -> None:
         """Records objects that are about to be written: store id, key, kind. The row comes before the bytes."""
         rows = [

@@ -64,6 +64,8 @@ class _Repair:
 
     def run(self) -> RepairResult:
         """Surveys, heals, and quarantines what is left."""
+        for store_id in self._catalog.stores() if self._apply else ():
+            self._context.session.objects.own(store_id)
         found = survey(self._context, self._roots, hashed=True)
         left = self._restored_from_copies(found.damaged)
         self._broken = {damage.ref.key for damage in left}

@@ -1,4 +1,4 @@
-"""Objects: indexes are read each time and decoded once; sizes are asked of far stores as of near ones."""
+"""Objects: indexes are read each time and decoded once, sizes asked of far stores too; nothing goes to an empty mount point."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.errors import IntegrityError
+from dataset_tasks.errors import IntegrityError, StorageUnavailableError
 from dataset_tasks.manifest import Index
 from dataset_tasks.model import Version
-from dataset_tasks.ops.requests import AddFiles, Create, Finalize, Upload
+from dataset_tasks.ops.requests import AddFiles, Create, Finalize, Repair, Upload
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.settings import Settings
 from dataset_tasks.testing.memory_store import MemoryStore
@@ -54,7 +54,8 @@ def test_finalize_asks_a_far_store_for_every_size_in_threads(home: Path, tmp_pat
 
     class Far(MemoryStore):
         def size(self, key: str) -> int:
-            asked.add(threading.current_thread().name)
+            if not key.endswith("owner.json"):
+                asked.add(threading.current_thread().name)
             return super().size(key)
 
     store = Far()
@@ -68,3 +69,30 @@ def test_finalize_asks_a_far_store_for_every_size_in_threads(home: Path, tmp_pat
         store.objects[chunk] += b"!"
         with pytest.raises(IntegrityError, match="expected"):
             session.run(Finalize(ref=second.id))
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_nothing_is_written_where_the_disk_of_a_store_is_not_mounted(
+    home: Path, tmp_path: Path, *, same_process: bool
+) -> None:
+    place, away = tmp_path / "disk", tmp_path / "away"
+    with open_session(home=home, store_url=str(place)) as session:
+        uploaded(session, tmp_path, "a")
+        place.rename(away)
+        place.mkdir()
+        with open_session(home=home, store_url=str(place)) as other:
+            for _ in range(2):
+                with pytest.raises(StorageUnavailableError, match=r"owner\.json is missing"):
+                    uploaded(session if same_process else other, tmp_path / f"{_}", "b")
+        assert list(place.iterdir()) == []
+        place.rmdir()
+        away.rename(place)
+        session.run(Finalize(ref=uploaded(session, tmp_path, "c").id))
+
+
+def test_repair_takes_a_store_whose_objects_are_all_lost_as_it_is(home: Path, tmp_path: Path) -> None:
+    with open_session(home=home) as session:
+        session.run(Finalize(ref=uploaded(session, tmp_path, "a").id))
+        shutil.rmtree(home / "store")
+        assert session.run(Repair(dry_run=False)).lost
+        session.run(Finalize(ref=uploaded(session, tmp_path, "b").id))
