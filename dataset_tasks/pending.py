@@ -7,11 +7,11 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.filesystem import Buffer
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import PathRange
 from dataset_tasks.manifest.codec import damaged
 from dataset_tasks.manifest.columns import binaries, flat, int64s

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.extraction import Table
 from dataset_tasks.filesystem import make_folders, storage_error, temporary_name
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.columns import flat, int64s
 from dataset_tasks.targets import Target
 

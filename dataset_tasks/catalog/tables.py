@@ -16,8 +16,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     text,
 )
+from sqlalchemy.engine import Connection
 
 SCHEMA = 2
 
@@ -97,7 +99,6 @@ Index(
     versions.c.partition,
     unique=True,
     sqlite_where=_LIVE,
-    postgresql_where=_LIVE,
 )
 Index("ix_versions_dataset", versions.c.project, versions.c.name, versions.c.version_order, versions.c.sequence)
 
@@ -178,7 +179,7 @@ events = Table(
     Column("journaled", Boolean, nullable=False, server_default=text("false")),
 )
 _WAITING = text("NOT journaled")
-Index("ix_events_waiting", events.c.sequence, sqlite_where=_WAITING, postgresql_where=_WAITING)
+Index("ix_events_waiting", events.c.sequence, sqlite_where=_WAITING)
 
 reports = Table(
     "reports",
@@ -241,3 +242,11 @@ reads = Table(
     Column("created", BigInteger, nullable=False),
     Column("origin", Text, nullable=False, server_default="{}"),
 )
+
+
+@event.listens_for(metadata_obj, "before_create")
+def _also_on_postgresql(_tables: MetaData, connection: Connection, **_: object) -> None:
+    """Has PostgreSQL index the rows that SQLite does. Said in the tables themselves, every start would load its dialect."""
+    if connection.dialect.name == "postgresql":
+        for index in (index for table in metadata_obj.tables.values() for index in table.indexes):
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]

@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
@@ -29,14 +29,21 @@ _ADVANCE = (
     .values(value=t.counters.c.value + 1)
     .returning(t.counters.c.value)
 )
-_on_sqlite, _on_postgresql = sqlite.insert(t.operations), postgresql.insert(t.operations)
-_REST = [column.name for column in t.operations.columns if not column.primary_key]
-_KEEP_ON_SQLITE = _on_sqlite.on_conflict_do_update(
-    index_elements=["key"], set_={name: _on_sqlite.excluded[name] for name in _REST}
-)
-_KEEP_ON_POSTGRESQL = _on_postgresql.on_conflict_do_update(
-    index_elements=["key"], set_={name: _on_postgresql.excluded[name] for name in _REST}
-)
+
+
+@cache
+def _keep(*, is_sqlite: bool) -> sa.Executable:
+    """Writes the record of an operation, over one that stands under its key. Each dialect is loaded where it is used."""
+    rest = [column.name for column in t.operations.columns if not column.primary_key]
+    if is_sqlite:
+        from sqlalchemy.dialects import sqlite
+
+        put = sqlite.insert(t.operations)
+        return put.on_conflict_do_update(index_elements=["key"], set_={name: put.excluded[name] for name in rest})
+    from sqlalchemy.dialects import postgresql
+
+    new = postgresql.insert(t.operations)
+    return new.on_conflict_do_update(index_elements=["key"], set_={name: new.excluded[name] for name in rest})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +137,7 @@ class Writes(Queries):
 
     def _record(self, connection: Connection, record: Record, version: Version) -> None:
         connection.execute(
-            _KEEP_ON_SQLITE if self.db.is_sqlite else _KEEP_ON_POSTGRESQL,
+            _keep(is_sqlite=self.db.is_sqlite),
             {
                 "key": record.key,
                 "verb": record.verb,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.filesystem import Buffer
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.build import LIMITS, Builder, Built, Limits, Piece, Whole
 from dataset_tasks.manifest.columns import COLUMNS, CONTENT_COLUMNS, FALSE, SCHEMA, bounds_of, empty, flat
 from dataset_tasks.manifest.overlay import apply, merged_rows

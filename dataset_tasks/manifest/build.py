@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.filesystem import Buffer
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.columns import bounds_of, empty, flat, quoted
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index

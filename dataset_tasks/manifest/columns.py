@@ -10,12 +10,13 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
+from itertools import accumulate, islice, pairwise, repeat
+from operator import lt
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.kernels import pc
 from dataset_tasks.model import FileEntry, LinkEntry
 from dataset_tasks.paths import first_fault, show
 
@@ -303,12 +304,11 @@ def flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def path_problem(paths: pa.Array) -> str | None:
     """What is wrong with a column of paths, if anything: each on its own, and that they are strictly increasing."""
-    increasing = pc.less(paths.slice(0, max(len(paths) - 1, 0)), paths.slice(1))
-    if pc.all(increasing).as_py() is False:
-        position = pc.index(increasing, FALSE).as_py()
-        before, after = paths[position].as_py(), paths[position + 1].as_py()
+    listed: list[bytes] = paths.to_pylist()
+    if not all(map(lt, listed, islice(listed, 1, None))):
+        before, after = next(pair for pair in pairwise(listed) if not lt(*pair))
         return f"path {quoted(after)} comes after {quoted(before)}, strictly increasing paths expected"
-    found = first_fault(paths.to_pylist())
+    found = first_fault(listed)
     return None if found is None else f"path {quoted(found[0])} {found[1]}"
 
 
@@ -357,5 +357,5 @@ def rows(table: pa.Table) -> Iterator[Entry]:
 
 
 # Scalars for kernels, which would load pandas for Python's own values.
-FALSE = int8s((0,)).cast(pa.bool_())[0]
+FALSE = pa.Array.from_buffers(pa.bool_(), 1, [None, pa.py_buffer(bytes(1))])[0]
 NOTHING, AFTER_SLASH = binaries((b"", b"0"))

@@ -243,12 +243,9 @@ def _segments(table: pa.Table) -> Iterable[Segment]:
 
 def _chunks(column: pa.ListArray) -> Iterable[tuple[str, ...]]:
     """The chunks of each segment; each key is one string, however many segments name it."""
-    named = column.flatten().dictionary_encode()
-    keys: list[str] = named.dictionary.to_pylist()
-    positions: list[int] = named.indices.to_pylist()
-    ends = column.offsets.to_pylist()
-    for start, end in pairwise(ends):
-        yield tuple(map(keys.__getitem__, positions[start - ends[0] : end - ends[0]]))
+    named, known = column.values, dict[str, str]()
+    for start, end in pairwise(column.offsets.to_pylist()):
+        yield tuple(known.setdefault(key, key) for key in named.slice(start, end - start).to_pylist())
 
 
 def _problem(index: Index) -> str | None:

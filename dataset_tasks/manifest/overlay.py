@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.build import LIMITS, Builder, Built, Limits, Piece, Whole
 from dataset_tasks.manifest.columns import (
     PLACEMENT_SCHEMA,

@@ -12,9 +12,9 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.columns import AFTER_SLASH, NOTHING, flat, lower_bound, quoted
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.filesystem import Buffer
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import (
     CONTENT_COLUMNS,
     Built,

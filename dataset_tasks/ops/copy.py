@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.catalog.engine import has_password
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError
 from dataset_tasks.failpoints import failpoint
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import Index, Manifest, apply
 from dataset_tasks.manifest.columns import flat, strings
 from dataset_tasks.model import ObjectRef, Version

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import PLACEMENT_SCHEMA, Manifest, PathRange
 from dataset_tasks.manifest.columns import bounds_of, flat
 from dataset_tasks.manifest.reading import cut

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.catalog.collect import Root
 from dataset_tasks.errors import IntegrityError
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import Manifest
 from dataset_tasks.manifest.columns import flat, strings
 from dataset_tasks.members import Member

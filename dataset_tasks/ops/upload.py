@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset_tasks.catalog.registry import OBJECTS_GONE
 from dataset_tasks.errors import ConflictError, SourceError
 from dataset_tasks.failpoints import failpoint
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import Manifest, PathRange, place
 from dataset_tasks.manifest.columns import bounds_of, flat
 from dataset_tasks.manifest.reading import EVERYTHING, cut

@@ -198,6 +198,28 @@ def test_pandas_is_loaded_only_when_it_is_asked_for(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-c", script, tmp_path / "x"], check=True, env=os.environ)
 
 
+def test_a_sync_of_what_did_not_change_loads_only_what_it_needs(tmp_path):
+    import subprocess
+    import sys
+
+    script = (
+        "import sys\n"
+        "from dataset_tasks import Dataset\n"
+        "d = Dataset.create('a', 'p', [sys.argv[2]] if sys.argv[2:] else None); print(d.id)\n"
+        "assert d.sync_folder(sys.argv[1]) == (0, 0 if sys.argv[2:] else 1)\n"
+        "if not sys.argv[2:]: d.upload(show_progress=False); d.finalize()\n"
+        "else: assert not {'pyarrow.compute', 'sqlalchemy.dialects.postgresql', 'pandas', 'boto3'} & set(sys.modules)\n"
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/x").write_text("1")
+
+    def ran(*more):
+        call = [sys.executable, "-c", script, tmp_path / "data", *more]
+        return subprocess.run(call, check=True, env=os.environ, capture_output=True, text=True).stdout.strip()
+
+    ran(ran())
+
+
 # --- names
 
 
