@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ SCENARIOS = [
 ]
 #: Those of the ordinary run on servers; between them they do all that a catalog and a store are asked to do.
 ON_SERVERS = SCENARIOS if IS_FULL else ["upload", "finalize", "squash-two", "gc"]
-PAIRS = [
+#: What happens to a version in its life: two workers do each after each.
+PHASES = ["upload", "finalize", "publish", "squash", "delete", "gc"]
+PHASES_TWICE = [f"{first}/{second}" for first, second in product(PHASES, repeat=2)]
+_MORE_PAIRS = [
     "finalize/finalize",
     "publish/publish",
     "upload/upload",
@@ -112,6 +116,7 @@ PAIRS = [
     "repair/repair",
     "repair/gc",
 ]
+PAIRS = [*_MORE_PAIRS, *(each for each in PHASES_TWICE if each not in _MORE_PAIRS)]
 ZOMBIES = ["zombie finalize", "zombie upload", "zombie publish", "zombie gc"]
 WORKERS_ON_SERVERS = [*PAIRS, *ZOMBIES, "crowd"] if IS_FULL else ["create-child/delete", "crowd"]
 
@@ -188,3 +193,5 @@ def test_the_tests_name_every_scenario_and_pair() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=HERE, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [SCENARIOS, PAIRS]
+    assert len(PHASES_TWICE) == 36
+    assert set(PHASES_TWICE) <= set(PAIRS)

@@ -14,271 +14,24 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import scenarios
 import sweep
 from backends import Backend, backend
-from scenarios import broken, deleted, draft, history, littered, sparse, uploaded, write
+from pairs import PAIRS, Calls, Pair, adding, files, finalize, gc, publish, upload
+from scenarios import draft, history, littered, uploaded
 
 from dataset_tasks.errors import DatasetError
 from dataset_tasks.failpoints import Rule
-from dataset_tasks.model import State
-from dataset_tasks.ops.requests import (
-    AddFiles,
-    Collect,
-    Create,
-    Delete,
-    Finalize,
-    GetCopy,
-    Publish,
-    RemoveFiles,
-    Repack,
-    Repair,
-    Request,
-    Squash,
-    SyncFolder,
-    Undelete,
-    Upload,
-)
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
 
-#: What a worker does: one operation, or several one after the other.
-Calls = Request | tuple[Request, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two calls on what `prepare` made, and what must hold of the catalog after both in either order."""
-
-    name: str
-    prepare: Callable[[Session, Path], None]
-    first: Callable[[Path], Calls]
-    second: Callable[[Path], Calls]
-    check: Callable[[Session, str, str], None] = lambda _session, _first, _second: None
-
-
-def files(session: Session, ref: str) -> set[str]:
-    return {os.fsdecode(entry.path) for entry in session.manifest(session.catalog.resolve(ref)).entries()}
-
-
-def published_once(session: Session, first: str, second: str) -> None:
-    assert (first, second) == ("ok", "ok")
-    version = session.catalog.resolve("p/d@1.0.1")
-    assert [each.kind for each in session.catalog.events(version_id=version.id)].count("published") == 1
-
-
-def final(session: Session, first: str, second: str) -> None:
-    assert (first, second) == ("ok", "ok"), (first, second)
-    assert session.catalog.resolve("p/d@3").state is State.COMPLETED
-
-
-def nothing_pending(session: Session, first: str, second: str) -> None:
-    assert (first, second) == ("ok", "ok"), (first, second)
-    assert session.catalog.resolve("p/d@3").pending == 0
-
-
-def both_added(session: Session, first: str, second: str) -> None:
-    assert (first, second) == ("ok", "ok"), (first, second)
-    assert files(session, "p/d@3") >= {"x/1", "y/1"}
-
-
-def one_of_them(session: Session, first: str, second: str) -> None:
-    """What was said to be added is there; a finalize that won says no to the add."""
-    version = session.catalog.resolve("p/d@3")
-    assert "ok" in (first, second)
-    if version.state.is_final:
-        assert version.pending == 0
-
-
-def no_ghost(session: Session, first: str, second: str) -> None:
-    parent = next(v for v in session.catalog.versions(states=tuple(State)) if v.label == "p/d@1.0.1")
-    children = [each for each in session.catalog.children(parent.id) if each.state is State.IN_PROGRESS]
-    assert not (parent.state is State.DELETED and children), "a child of a version that is gone"
-    assert "ok" in (first, second)
-
-
-def adding(name: str) -> Callable[[Path], Request]:
-    return lambda home: AddFiles(ref="p/d@3", path=str(write(home.parent / f"w-{name}", {f"{name}/1": name.encode()})))
-
-
-def publish(_home: Path) -> Request:
-    return Publish(ref="p/d@1.0.1", alias="good")
-
-
-def finalize(_home: Path) -> Request:
-    return Finalize(ref="p/d@3")
-
-
-def upload(_home: Path) -> Request:
-    return Upload(ref="p/d@3", max_workers=1, chunk_size=0.0015)
-
-
-def delete(_home: Path) -> Request:
-    return Delete(ref="p/d@1.0.1")
-
-
-def child(_home: Path) -> Request:
-    return Create(name="d", project="p", parents=("p/d@1.0.1",))
-
-
-def get(_home: Path) -> Request:
-    return GetCopy(ref="p/d@1.0.1")
-
-
-def get_first(_home: Path) -> Request:
-    return GetCopy(ref="p/d@1.0.0")
-
-
-def remove(_home: Path) -> Request:
-    return RemoveFiles(ref="p/d@3", patterns=("a/",))
-
-
-def sync(home: Path) -> Request:
-    return SyncFolder(ref="p/d@3", path=str(write(home.parent / "w-sync", {"s/1": b"s"})), dataset_path="s")
-
-
-def copy_to(home: Path) -> Request:
-    return GetCopy(ref="p/d@1.0.1", target=str(home.parent / "target" / "copy"), overwrite=True)
-
-
-def gc(_home: Path) -> Request:
-    """As by a user who waits for nothing; what others are writing at the moment it leaves alone."""
-    return Collect(dry_run=False, now=True)
-
-
-def ruthless_gc(_home: Path) -> Request:
-    """Takes every writer for dead."""
-    return Collect(dry_run=False, now=True, idle=0.0)
-
-
-def gone(_home: Path) -> Calls:
-    """The last version is deleted and its bytes are freed."""
-    return Delete(ref="p/d@1.0.1", force=True), Collect(dry_run=False, now=True)
-
-
-def squash(_home: Path) -> Request:
-    return Squash(name="s", refs=("p/d@1.0.0", "p/d@1.0.1"))
-
-
-def undelete(_home: Path) -> Request:
-    return Undelete(ref="p/d@1.0.1")
-
-
-def repack(_home: Path) -> Request:
-    return Repack(dry_run=False, live=0.9)
-
-
-def repack_and_free(_home: Path) -> Calls:
-    return Repack(dry_run=False, live=1.0), Collect(dry_run=False, now=True)
-
-
-def repair(home: Path) -> Request:
-    return Repair(copies=(str(home.parent / "target" / "backup"),))
-
-
-def publish_sparse(_home: Path) -> Request:
-    return Publish(ref="p/q@1.0.1", alias="good")
-
-
-def child_of_sparse(_home: Path) -> Request:
-    return Create(name="q", project="p", parents=("p/q@1.0.1",), version="9")
-
-
-def healed(session: Session, first: str, second: str) -> None:
-    both_well(session, first, second)
-    assert not [version.label for version in session.catalog.versions() if version.quarantined]
-
-
-def alike(session: Session, home: Path) -> None:
-    """A draft with the files of the last version, but not made from it: an upload finds their bytes stored."""
-    history(session, home)
-    made = session.run(Create(name="d", project="p", version="3"))
-    session.run(AddFiles(ref=made.version_id, path=str(home.parent / "source-d-1")))
-    session.run(AddFiles(ref=made.version_id, path=str(home.parent / "source-d-2")))
-
-
-def both_well(_session: Session, first: str, second: str) -> None:
-    assert (first, second) == ("ok", "ok"), (first, second)
-
-
-def told_or_done(_session: Session, first: str, second: str) -> None:
-    """A writer that was taken for dead is told so, and may try again; nothing else goes wrong."""
-    assert {first, second} <= {"ok", "ConflictError", "StorageError"}, (first, second)
-    assert "ok" in (first, second)
-
-
-def whole_or_deleted(_session: Session, first: str, second: str) -> None:
-    """Who reads a version that goes at that moment gets it whole, or hears that it is deleted."""
-    assert {first, second} <= {"ok", "StateError"}, (first, second)
-    assert second == "ok"
-
-
-def uploaded_all(session: Session, first: str, second: str) -> None:
-    both_well(session, first, second)
-    assert session.catalog.resolve("p/d@3").pending == 0
-
-
-PAIRS = [
-    Pair("finalize/finalize", uploaded, finalize, finalize, final),
-    Pair("publish/publish", history, publish, publish, published_once),
-    Pair("upload/upload", draft, upload, upload, nothing_pending),
-    Pair("add/add", draft, adding("x"), adding("y"), both_added),
-    Pair("add/remove", draft, adding("x"), remove),
-    Pair("remove/add", draft, remove, adding("x")),
-    Pair("add/sync", draft, adding("x"), sync),
-    Pair("sync/add", draft, sync, adding("x")),
-    Pair("upload/add", draft, upload, adding("x")),
-    Pair("add/upload", draft, adding("x"), upload),
-    Pair("finalize/add", uploaded, finalize, adding("x"), one_of_them),
-    Pair("add/finalize", uploaded, adding("x"), finalize, one_of_them),
-    Pair("upload/finalize", draft, upload, finalize),
-    Pair("delete/create-child", history, delete, child, no_ghost),
-    Pair("create-child/delete", history, child, delete, no_ghost),
-    Pair("publish/delete", history, publish, delete),
-    Pair("delete/publish", history, delete, publish),
-    Pair("get/delete", history, get, delete),
-    Pair("delete/get", history, delete, get),
-    Pair("get/get", history, get, get),
-    Pair("copy/copy", history, copy_to, copy_to),
-    Pair("gc/gc", littered, gc, gc, both_well),
-    Pair("gc/upload", draft, gc, upload, uploaded_all),
-    Pair("upload/gc", draft, upload, gc, uploaded_all),
-    Pair("upload/delete+gc", alike, upload, gone, uploaded_all),
-    Pair("upload/ruthless-gc", draft, upload, ruthless_gc, told_or_done),
-    Pair("gc/finalize", uploaded, gc, finalize, both_well),
-    Pair("finalize/gc", uploaded, finalize, gc, both_well),
-    Pair("gc/publish", littered, gc, publish),
-    Pair("publish/gc", history, publish, gc, both_well),
-    Pair("gc/squash", history, gc, squash, both_well),
-    Pair("squash/gc", history, squash, gc, both_well),
-    Pair("squash/delete+gc", history, squash, gone),
-    Pair("gc/delete", history, gc, delete, both_well),
-    Pair("delete/gc", history, delete, gc, both_well),
-    Pair("get/gc", littered, get_first, gc, both_well),
-    Pair("get/delete+gc", history, get, gone, whole_or_deleted),
-    Pair("copy/delete+gc", history, copy_to, gone, whole_or_deleted),
-    Pair("gc/add", draft, gc, adding("x"), both_well),
-    Pair("add/gc", draft, adding("x"), gc, both_well),
-    Pair("create-child/delete+gc", history, child, gone),
-    Pair("gc/undelete", deleted, gc, undelete),
-    Pair("undelete/gc", deleted, undelete, gc),
-    Pair("repack/gc", sparse, repack, gc, both_well),
-    Pair("gc/repack", sparse, gc, repack, both_well),
-    Pair("repack/repack", sparse, repack, repack, both_well),
-    Pair("repack/publish", sparse, repack, publish_sparse, told_or_done),
-    Pair("publish/repack", sparse, publish_sparse, repack, told_or_done),
-    Pair("create-child/repack+gc", sparse, child_of_sparse, repack_and_free, both_well),
-    Pair("copy/repack+gc", history, copy_to, repack_and_free, both_well),
-    Pair("get/repack+gc", history, get, repack_and_free, both_well),
-    Pair("upload/repack+gc", alike, upload, repack_and_free, uploaded_all),
-    Pair("repair/repair", broken, repair, repair, healed),
-    Pair("repair/gc", broken, repair, gc, healed),
-]
+#: How long a worker sleeps that waits for another.
+_WAITS_SECONDS = 0.5
 
 
 class Stage:
@@ -340,6 +93,30 @@ class Stage:
         return json.loads((self.place / f"{name}.reached").read_text())
 
 
+def is_waiting(pid: int) -> bool:
+    """Whether a worker waits for the one that is stopped, in a transaction or with a lock; else it has ended.
+
+    It does when it slept for long: the time in which it only got no processor does not count.
+    """
+    slept, last = 0.0, time.monotonic()
+    while slept < _WAITS_SECONDS:
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            return False
+        time.sleep(0.002)
+        now = time.monotonic()
+        slept, last = slept + (min(now - last, 0.02) if sleeps(pid) else 0), now
+    return True
+
+
+def sleeps(pid: int) -> bool:
+    """Whether all threads of a process wait for something other than a processor or a disk."""
+    states = []
+    for each in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended
+            states.append(each.read_text().rpartition(")")[2].split()[0])
+    return set(states) == {"S"}
+
+
 def interleaved(stage: Stage, pair: Pair, name: str, hit: int) -> str:
     """The first worker stops at a point, the second runs, the first goes on; the problem, or nothing."""
     stage.restore()
@@ -347,15 +124,11 @@ def interleaved(stage: Stage, pair: Pair, name: str, hit: int) -> str:
     _, status = os.waitpid(first, os.WUNTRACED)
     stopped = os.WIFSTOPPED(status)
     second = stage.start("second", pair.second(stage.home), "worker/second")
-    # a worker that is stopped inside a transaction or with a lock makes the second wait: it goes on after a moment
-    deadline = time.monotonic() + 0.6
-    while stopped and time.monotonic() < deadline and os.waitpid(second, os.WNOHANG) == (0, 0):
-        time.sleep(0.002)
-    waited = time.monotonic() >= deadline
+    waits = not stopped or is_waiting(second)
     if stopped:
         os.kill(first, signal.SIGCONT)
         os.waitpid(first, 0)
-    if waited or not stopped:
+    if waits:
         os.waitpid(second, 0)
 
     def look(session: Session) -> None:
