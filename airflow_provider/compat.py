@@ -19,10 +19,16 @@ except ImportError:  # before 3.2
         DeltaDataIntervalTimetable,
     )
 
+try:
+    from airflow.sdk.configuration import conf
+except ImportError:  # before 3.2
+    from airflow.configuration import conf  # type: ignore[no-redef,assignment,attr-defined,unused-ignore]
+
 __all__ = [
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSkipException",
     "CronDataIntervalTimetable",
     "DeltaDataIntervalTimetable",
+    "conf",
 ]

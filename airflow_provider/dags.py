@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never, cast
 from airflow.sdk import DAG, Asset, TaskGroup, get_parsing_context
 from airflow.sdk import Param as DagParam
 
-from airflow_provider.assets import dataset_asset
+from airflow_provider.assets import asset_of, dataset_asset
 from airflow_provider.compat import CronDataIntervalTimetable, DeltaDataIntervalTimetable
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID
 from airflow_provider.operators.step import BrokenSpecOperator, DatasetStepOperator
@@ -275,8 +275,10 @@ def _add_tasks(
                 given=params,
                 partition_events=partition_events,
             )
-            if step.needs:
-                task.set_upstream([tasks[need] for need in step.needs])  # all at once: each call looks at the whole DAG
+            for need in step.needs:
+                # What `>>` comes down to; it hashes the whole DAG for each edge, to see that there is only one.
+                task.upstream_task_ids.add(task_ids[need])
+                tasks[need].downstream_task_ids.add(task.task_id)
 
 
 def _task(
@@ -322,7 +324,7 @@ def _outlets(request: AnyRequest, dataset: PlannedDataset) -> list[Asset]:
     """What a step declares to emit: the dataset's asset on publish, and on nothing before it."""
     match request:
         case Publish():
-            return [dataset_asset(f"{dataset.project}/{dataset.name}")]
+            return [asset_of(dataset.project, dataset.name)]
         case Create() | AddFiles() | AddExternal() | SyncFolder() | RemoveFiles() | Transform() | Check():
             return []
         case Upload() | Finalize() | Build() | Approve() | Squash() | Verify() | GetCopy() | Delete():

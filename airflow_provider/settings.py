@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk.configuration import conf
+from airflow_provider.compat import conf
 
 SECTION = "dataset_tasks"
 

@@ -7,10 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.configuration import conf
 
 from airflow_provider import running
-from airflow_provider.compat import AirflowFailException
+from airflow_provider.compat import AirflowFailException, conf
 from airflow_provider.conditions import Condition, Until, facts
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID, DatasetHook
 from airflow_provider.links import DatasetVersionLink

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from time import monotonic as clock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dataset_tasks.errors import SourceError, SourceUnavailableError
 from dataset_tasks.external import policy
 from dataset_tasks.external.base import CHANGED, Found, Listed, Reader, unavailable
 from dataset_tasks.external.urls import canonical, scheme_of
 from dataset_tasks.paths import SourceFilter, show
-from dataset_tasks.store.opened import Opener
+
+if TYPE_CHECKING:
+    from dataset_tasks.store.opened import Opener  # not loaded by those who only ask what a URL is
 
 __all__ = ["Found", "canonical", "difference", "fetch", "find", "look"]
 

@@ -45,10 +45,12 @@ class Definition:
 class Spec:
     """A spec without problems, with its settings and profile taken in.
 
-    `definitions` are in the order of need: each comes after what it reads. `digest` is the SHA-256 (hex) of the file.
+    `definitions` are in the order of need: each comes after what it reads. `digest` is the SHA-256 (hex) of the file,
+    `folder` where its relative paths begin.
     """
 
     path: Path
+    folder: Path
     digest: str
     pipeline: schema.Pipeline
     definitions: tuple[Definition, ...]
@@ -59,8 +61,3 @@ class Spec:
     profile: str = ""
     airflow: Mapping[str, JsonValue]
     prefect: Mapping[str, JsonValue]
-
-    @property
-    def folder(self) -> Path:
-        """Where relative paths of the spec begin."""
-        return self.path.parent

@@ -190,23 +190,26 @@ class _Reader:
 
     def read(self) -> Document | None:
         documents = 0
-        for event in yaml.parse(self.text, Loader=yaml.CSafeLoader):
-            if isinstance(event, DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    self._problem(event, "a second document starts here; a file holds one")
-                    raise _GiveUpError
-            elif isinstance(event, ScalarEvent):
-                self._count(event)
-                self._scalar(event)
-            elif isinstance(event, MappingStartEvent):
-                self._open(event, Map(_at(event)))
-            elif isinstance(event, SequenceStartEvent):
-                self._open(event, Seq(_at(event)))
-            elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
-                self._close()
-            elif isinstance(event, AliasEvent):
-                self._alias(event)
+        loader = yaml.CSafeLoader(self.text)
+        try:
+            while (event := loader.get_event()) is not None:
+                if isinstance(event, ScalarEvent):
+                    self._scalar(event)
+                elif isinstance(event, MappingStartEvent):
+                    self._open(event, Map(_at(event)))
+                elif isinstance(event, SequenceStartEvent):
+                    self._open(event, Seq(_at(event)))
+                elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                    self._close()
+                elif isinstance(event, AliasEvent):
+                    self._alias(event)
+                elif isinstance(event, DocumentStartEvent):
+                    documents += 1
+                    if documents > 1:
+                        self._problem(event, "a second document starts here; a file holds one")
+                        raise _GiveUpError
+        finally:
+            loader.dispose()
         if not documents:
             self.problems.add((1, 1), (), "the file is empty")
             return None
@@ -262,6 +265,7 @@ class _Reader:
         self._place(event, value)
 
     def _scalar(self, event: ScalarEvent) -> None:
+        self._count(event)
         if event.tag is not None and not (event.implicit[0] or event.implicit[1]):
             self._problem(event, f"tags such as {_short_tag(event.tag)} are not read; quote text that starts with '!'")
         text, plain = event.value, not event.style

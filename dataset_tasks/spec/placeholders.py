@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from dataset_tasks.spec.document import Map, Seq
@@ -30,15 +30,22 @@ LITERAL: Final = frozenset({"doc"})
 
 
 def texts(value: object, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """All texts in a value with their paths; keys of mappings are none."""
+    """The texts in a value that may hold a placeholder, with their paths; keys of mappings are none."""
     if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Map):
-        for key, held in value.items():
-            yield from texts(held, (*path, key))
+        if "${" in value:
+            yield path, value
+        return
+    parts: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, Map):
+        parts = value.items()
     elif isinstance(value, Seq):
-        for place, held in enumerate(value):
-            yield from texts(held, (*path, place))
+        parts = enumerate(value)
+    for part, held in parts:
+        if isinstance(held, str):  # not by way of the next call: most values are texts without one
+            if "${" in held:
+                yield (*path, part), held
+        elif isinstance(held, (Map, Seq)):
+            yield from texts(held, (*path, part))
 
 
 def used(text: str) -> list[str]:

@@ -23,6 +23,7 @@ from dataset_tasks.spec.plan import PLACEHOLDER, is_late
 
 #: Moved when the rule above changes: every dataset with a transform is then made anew once.
 _RULE: Final = 1
+_JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 #: Keys of a transform that its code's own fingerprint covers, or that only say when it runs.
 _ELSEWHERE: Final = frozenset({"always", "code_version"})
 
@@ -37,7 +38,7 @@ def recipe(definition: Definition) -> str:
         return ""
     transform = model.transform.model_dump(by_alias=True, exclude_defaults=True, exclude=set(_ELSEWHERE))
     parts = {"rule": _RULE, "transform": transform, "remove": model.remove}
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    text = _JSON.encode(parts)
     names = sorted({name for name in PLACEHOLDER.findall(text) if not is_late(name)})
     digest = hashlib.sha256(text.encode()).hexdigest()
     return "; ".join((digest, *(f"{name}=${{{name}}}" for name in names)))

@@ -65,6 +65,7 @@ class Rules:
         profile, shared = self.settings.profile, self.settings.shared
         return Spec(
             path=self.path,
+            folder=self.path.parent,
             digest=self.digest,
             pipeline=pipeline,
             definitions=tuple(definitions[key] for key in order),
@@ -282,7 +283,7 @@ class Rules:
         names = [param.name for param in params]
         inputs = [name for name, _, _ in definition.inputs]
         for path, text in placeholders.texts(mapping):
-            if "${" not in text or path[0] in placeholders.LITERAL:
+            if path[0] in placeholders.LITERAL:
                 continue
             after = schedule.after if schedule is not None else ()
             for number, wrong in placeholders.complaints(text, path, names, inputs, after=after):

@@ -9,8 +9,17 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from dataset_tasks.model import State
 from dataset_tasks.session import open_session
+
+
+def _providers_have_commands() -> bool:
+    """Whether this Airflow (3.2 and newer) asks providers for commands; from a file, as importing it here would need a home."""
+    airflow = find_spec("airflow")
+    assert airflow is not None
+    return '"cli"' in Path(str(airflow.origin)).with_name("provider_info.schema.json").read_text()
 
 
 def test_prefect_is_not_there() -> None:
@@ -27,10 +36,14 @@ def test_airflow_lists_the_provider(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_airflow_has_the_commands_and_the_plugin(tmp_path: Path) -> None:
+@pytest.mark.skipif(not _providers_have_commands(), reason="providers have no commands in this Airflow")
+def test_airflow_has_the_commands(tmp_path: Path) -> None:
     done = _airflow(tmp_path, "datasets", "--help")
     assert done.returncode == 0, done.stderr
     assert "approve" in done.stdout
+
+
+def test_airflow_has_the_plugin(tmp_path: Path) -> None:
     done = _airflow(tmp_path, "plugins", "-o", "json")
     assert done.returncode == 0, done.stderr
     assert "dataset_tasks" in done.stdout
