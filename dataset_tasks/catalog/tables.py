@@ -52,7 +52,6 @@ stores = Table(
     Column("id", String(32), primary_key=True),
     Column("url", Text, nullable=False, unique=True),
     Column("created", BigInteger, nullable=False),
-    Column("connection", Text, nullable=False, server_default=""),
 )
 
 versions = Table(

@@ -1,4 +1,4 @@
-"""Leases, approvals, retention, reads; when versions and objects went; windows of runs; connections of stores."""
+"""Leases, approvals, retention, reads; when versions and objects went; windows of runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds four tables and five columns."""
-    op.add_column("stores", sa.Column("connection", sa.Text, nullable=False, server_default=""))
+    """Adds four tables and four columns."""
     op.add_column("versions", sa.Column("window", sa.BigInteger))
     op.add_column("versions", sa.Column("deleted", sa.BigInteger))
     op.add_column("versions", sa.Column("purged", sa.Boolean, nullable=False, server_default=sa.text("false")))
