@@ -24,6 +24,7 @@ EMBEDDED = "embedded"
 class Settings:
     """The four places. `catalog_url` is an SQLAlchemy URL, `store_url` a folder or an object-store URL.
 
+    None of them depends on the working folder any more: who changes that later gets settings, and a session, of their own.
     `embedded` tells that the catalog is the home folder's own, made there when it is missing.
     """
 
@@ -45,6 +46,8 @@ class Settings:
     ) -> Settings:
         """Settings with each place taken from its argument, else its variable, else below the home folder.
 
+        Paths that are not whole start at the working folder of now.
+
         Raises:
             InvalidArgumentError: A place is no UTF-8 or holds a NUL byte.
         """
@@ -53,8 +56,8 @@ class Settings:
         given = catalog_url or env.get(CATALOG_URL)
         return cls(
             home=base,
-            catalog_url=_checked(given or sqlite_url(base / "catalog.db"), "catalog URL"),
-            store_url=_checked(str(store_url or env.get(STORE_URL) or base / "store"), "store URL"),
+            catalog_url=_fixed(_checked(given or sqlite_url(base / "catalog.db"), "catalog URL")),
+            store_url=_place(str(store_url or env.get(STORE_URL) or base / "store"), "store URL"),
             cache_dir=_folder(cache_dir or env.get(CACHE_DIR) or base / "cache", "cache folder"),
             embedded=given is None,
         )
@@ -101,6 +104,18 @@ def check_one_catalog(*, given: bool, embedded: bool, how: str) -> None:
             hint=f"Name the catalog that all workers share, or say that one on this machine is meant: {how}; or "
             f"{CATALOG_URL}, or {CATALOG_KIND}={EMBEDDED}.",
         )
+
+
+def _place(given: str, what: str) -> str:
+    return _checked(given, what) if "://" in given else str(_folder(given, what))
+
+
+def _fixed(catalog_url: str) -> str:
+    """The URL with the whole path of an SQLite file that is given from the working folder on."""
+    scheme, slashes, path = catalog_url.partition(":///")
+    if not slashes or not scheme.startswith("sqlite") or not path or path.startswith(("/", ":")):
+        return catalog_url
+    return f"{scheme}{sqlite_url(Path.cwd()).removeprefix('sqlite')}/{path}"
 
 
 def _folder(given: str | Path, what: str) -> Path:

@@ -12,6 +12,7 @@ from airflow.sdk import BaseHook
 
 from airflow_provider.compat import AirflowNotFoundException
 from dataset_tasks.errors import DatasetError, InvalidArgumentError
+from dataset_tasks.settings import CATALOG_URL, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,22 +106,18 @@ class Place:
             embedded=kind == EMBEDDED,
         )
 
-    def open(self) -> Session:
-        """A session on the place. An embedded catalog is the home folder's, whatever URL the environment names."""
-        from airflow_provider.stores import install
-        from dataset_tasks.session import Session  # not at parse: it loads SQLAlchemy and pyarrow
-        from dataset_tasks.settings import CATALOG_URL, Settings
+    def settings(self) -> Settings:
+        """The place with what it leaves open taken from the environment as it is now.
 
-        install()
+        An embedded catalog is the home folder's, whatever URL the environment names.
+        """
         environ = {name: value for name, value in os.environ.items() if name != CATALOG_URL or not self.embedded}
-        return Session(
-            Settings.from_env(
-                home=self.home,
-                catalog_url=self.catalog_url,
-                store_url=self.store_url,
-                cache_dir=self.cache_dir,
-                environ=environ,
-            )
+        return Settings.from_env(
+            home=self.home,
+            catalog_url=self.catalog_url,
+            store_url=self.store_url,
+            cache_dir=self.cache_dir,
+            environ=environ,
         )
 
 
@@ -140,7 +137,7 @@ class DatasetHook(BaseHook):
     conn_type = "dataset_tasks"
     hook_name = "Dataset catalog"
 
-    _sessions: ClassVar[dict[tuple[int, Place], Session]] = {}
+    _sessions: ClassVar[dict[tuple[int, Settings], Session]] = {}
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, conn_id: str = DEFAULT_CONN_ID) -> None:
@@ -169,11 +166,15 @@ class DatasetHook(BaseHook):
             AirflowNotFoundException, InvalidArgumentError: As `place`.
             CatalogError, StorageError: The catalog or the store can't be opened.
         """
-        place = self.place()
-        slot = (os.getpid(), place)
+        from airflow_provider.stores import install
+        from dataset_tasks.session import Session  # not at parse: it loads SQLAlchemy and pyarrow
+
+        settings = self.place().settings()
+        slot = (os.getpid(), settings)
         with self._lock:
             if slot not in self._sessions:
-                self._sessions[slot] = place.open()
+                install()
+                self._sessions[slot] = Session(settings)
             return self._sessions[slot]
 
     def get_conn(self) -> Session:

@@ -69,8 +69,8 @@ def test_an_embedded_catalog_is_made_where_it_is_asked_for(
 
 def test_an_embedded_connection_wins_over_the_environments_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATASET_TASKS_CATALOG_URL", "postgresql://db/other")
-    session = Place.from_connection(connection(catalog="embedded", home=str(tmp_path))).open()
-    assert session.settings.catalog_url == f"sqlite:///{tmp_path / 'catalog.db'}"
+    settings = Place.from_connection(connection(catalog="embedded", home=str(tmp_path))).settings()
+    assert settings.catalog_url == f"sqlite:///{tmp_path / 'catalog.db'}"
 
 
 def test_a_contradiction_is_named(no_connections: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +108,16 @@ def test_a_process_opens_one_session_and_its_fork_another(
     own = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: own + 1)
     assert DatasetHook().get_session() is not first
+
+
+def test_what_a_connection_leaves_open_is_the_environments_of_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    extra = json.dumps({"catalog": "embedded"})
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps({"conn_type": "dataset_tasks", "extra": extra}))
+    for name in ("one", "other"):
+        monkeypatch.setenv("DATASET_TASKS_HOME", str(tmp_path / name))
+        assert DatasetHook("lake").get_session().settings.home == tmp_path / name
 
 
 def test_the_test_button_says_which_catalog_answered(no_connections: None, monkeypatch: pytest.MonkeyPatch) -> None:
