@@ -10,18 +10,16 @@ from dataset_tasks.handle.base import default_session
 from dataset_tasks.settings import Settings
 
 
-def test_places_given_from_the_working_folder_on_are_those_of_now(
+def test_a_catalog_given_from_the_working_folder_on_is_that_of_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATASET_TASKS_CATALOG_URL", "sqlite:///lists/catalog.db")
-    monkeypatch.setenv("DATASET_TASKS_STORE_URL", "store")
     sessions = []
     for name in ("one", "an%20 other"):
         folder = tmp_path / name
         (folder / "lists").mkdir(parents=True)
         monkeypatch.chdir(folder)
         sessions.append(default_session())
-        assert sessions[-1].settings.store_url == str(folder / "store")
         assert default_session() is sessions[-1]
         _ = sessions[-1].catalog.id
         assert (folder / "lists" / "catalog.db").exists()
