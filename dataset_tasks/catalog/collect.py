@@ -120,6 +120,13 @@ class Collecting(Registry, Leases):
 
         return self._do(work, apply)
 
+    def tombstones(self) -> list[Version]:
+        """The deleted versions whose objects were not given up yet, by creation."""
+        where = ~t.versions.c.purged & (t.versions.c.state == State.DELETED)
+        return self.db.read(
+            lambda connection: select_versions(connection, self.id, where, order=(t.versions.c.sequence,))
+        )
+
     def idle_drafts(self, *, seconds: float, dead: float) -> list[Version]:
         """Drafts that nothing was done to for so long, or whose run died: its lease ran out `dead` seconds ago."""
 

@@ -102,6 +102,9 @@ def _collected(result: requests.CollectResult) -> Iterator[str]:
     would = "would be " if result.dry_run else ""
     for what, labels in (("retired", result.retired), ("dropped", result.dropped), ("given up", result.purged)):
         yield from (f"{would}{what}: {shown(each)}" for each in labels)
+    yield from (f"kept, until its grace is over: {shown(each)}" for each in result.kept[:_SHOWN])
+    if len(result.kept) > _SHOWN:
+        yield f"kept, until their grace is over: {count(len(result.kept) - _SHOWN, 'more version')}"
     freed = f"{size(result.bytes)} in {count(result.deleted, 'object')}"
     left = f" and {count(result.parts, 'part')} that killed writers left" if result.parts else ""
     yield f"{would}freed: {freed}{left}"

@@ -84,6 +84,7 @@ class _Collection:
             retired=_labels(retired),
             dropped=_labels(dropped),
             purged=_labels(version for version in purged if version.state.is_final or version.state is State.DELETED),
+            kept=_labels(self._kept(purged, retired)),
             condemned=len(marked.condemned),
             deleted=len(going),
             bytes=sum(each.size for each in going) + part_bytes,
@@ -92,6 +93,13 @@ class _Collection:
             waiting=len(marked.waiting),
             waiting_bytes=sum(each.size for each in marked.waiting),
         )
+
+    def _kept(self, purged: Sequence[Version], retired: Sequence[Version]) -> list[Version]:
+        """The tombstones that can be brought back, those among them that a dry run would make."""
+        given_up = {version.id for version in purged}
+        would_be = retired if not self._apply else ()
+        there = [*self._catalog.tombstones(), *would_be]
+        return [version for version in there if version.id not in given_up]
 
     def _end(self, versions: Sequence[Version], *, force: bool) -> list[Version]:
         """Tombstones final versions and drops drafts; one that somebody moves meanwhile is left for the next time."""

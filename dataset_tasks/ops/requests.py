@@ -520,7 +520,8 @@ class Collect(Request):
 class CollectResult(Result):
     """What was done, or would be with `dry_run`. It is about no version: `version_id` and what goes with it are empty.
 
-    `dropped` drafts, versions `retired` by retention, tombstones `purged` that can't come back, as `project/name@version`.
+    `dropped` drafts, versions `retired` by retention, tombstones `purged` that can't come back and those `kept` that can, as
+    their grace is not over, as `project/name@version`.
     `condemned` objects that nothing refers to any more, which `waiting` counts with those of before; `deleted` objects,
     `unfinished` ones and `parts` that writers left among them; `bytes` were freed, `waiting_bytes` are next.
     """
@@ -529,6 +530,7 @@ class CollectResult(Result):
     retired: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     condemned: int = 0
     deleted: int = 0
     bytes: int = 0
