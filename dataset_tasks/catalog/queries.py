@@ -16,9 +16,12 @@ from dataset_tasks.catalog.engine import Database
 from dataset_tasks.catalog.rows import Event, dump, from_micros, load_versions, to_micros
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.model import JsonValue, Reference, Report, State, Version
+from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.paths import show
 
 FINAL = (State.COMPLETED, State.PUBLISHED)
+_LOOK = "List what there is with `dataset-tasks list`."
+_MOST_COMPARED = 2000
 _BEST = (
     sa.func.coalesce(t.versions.c.window, -(2**62)).desc(),
     t.versions.c.version_order.desc(),
@@ -112,7 +115,7 @@ class Queries:
             )
         found = self._resolve_named(wanted)
         if found is None:
-            raise NotFoundError(self._nothing_for(wanted), hint=self._next_step_for(wanted))
+            raise self._nothing_for(wanted)
         return found
 
     def _resolve_named(self, wanted: Reference) -> Version | None:
@@ -131,20 +134,23 @@ class Queries:
         aliased = self.aliases(wanted.project, wanted.name).get(wanted.selector)
         return self._first(good & (t.versions.c.id == aliased) & ~gone) if aliased else None
 
-    def _nothing_for(self, wanted: Reference) -> str:
-        dataset = f"{wanted.project}/{wanted.name}"
-        if not self.versions(project=wanted.project, name=wanted.name):
-            return f"there is no dataset {dataset!r} in catalog {self.id}"
+    def _nothing_for(self, wanted: Reference) -> NotFoundError:
+        dataset, selector = f"{wanted.project}/{wanted.name}", wanted.selector
+        held = self.versions(project=wanted.project, name=wanted.name)
+        if not held:
+            near = did_you_mean(dataset, self._labels())
+            return NotFoundError(f"there is no dataset {dataset!r} in catalog {self.id}{near}", hint=_LOOK)
         if wanted.partition is not None:
-            return f"{dataset!r} has no version {wanted.selector!r} in the partition {wanted.partition!r}"
-        if wanted.selector == "published":
-            return f"{dataset!r} was never published"
-        return f"{dataset!r} has no version or alias {wanted.selector!r}"
-
-    def _next_step_for(self, wanted: Reference) -> str:
-        if wanted.selector == "published":
-            return f"Publish a version, or read `{show(f'{wanted.project}/{wanted.name}')}@latest`."
-        return "List what there is with `dataset-tasks list`."
+            return NotFoundError(
+                f"{dataset!r} has no version {selector!r} in the partition {wanted.partition!r}", hint=_LOOK
+            )
+        if selector == "published":
+            return NotFoundError(
+                f"{dataset!r} was never published", hint=f"Publish a version, or read `{show(dataset)}@latest`."
+            )
+        known = [*self.aliases(wanted.project, wanted.name), *(version.version for version in held)]
+        near = did_you_mean(str(selector), known)
+        return NotFoundError(f"{dataset!r} has no version or alias {selector!r}{near}", hint=_LOOK)
 
     def previous(
         self, project: str, name: str, partition: str | None = None, *, until: datetime | None = None
@@ -155,6 +161,32 @@ class Queries:
         with what stood in its time.
         """
         return self._first(_good(project, name, partition) & up_to(until))
+
+    def require(self, project: str, name: str | None = None) -> None:
+        """Looks whether there is a dataset, or any dataset of a project; versions that were given up count too.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        here = t.versions.c.project == project
+        if name is not None:
+            here &= t.versions.c.name == name
+        if self.db.read(lambda connection: connection.execute(sa.select(t.versions.c.id).where(here).limit(1)).first()):
+            return
+        labels = self._labels()
+        if name is not None:
+            wanted, near = f"dataset {f'{project}/{name}'!r}", did_you_mean(f"{project}/{name}", labels)
+        else:
+            wanted, near = f"project {project!r}", did_you_mean(project, {each.rpartition("/")[0] for each in labels})
+        raise NotFoundError(f"there is no {wanted} in catalog {self.id}{near}", hint=_LOOK)
+
+    def _labels(self) -> list[str]:
+        """`project/name` of the datasets, as many as can be compared with a word in no time."""
+        each = (t.versions.c.project, t.versions.c.name)
+        standing = t.versions.c.state.not_in((State.ABORTED, State.DELETED))
+        query = sa.select(*each).where(standing).distinct().order_by(*each).limit(_MOST_COMPARED)
+        rows = self.db.read(lambda connection: connection.execute(query).all())
+        return [f"{project}/{name}" for project, name in rows]
 
     def starting_point(
         self, project: str, name: str, partition: str | None = None, *, window: datetime | None = None

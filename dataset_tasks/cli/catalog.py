@@ -57,10 +57,12 @@ def list_(
         project, name = opt.dataset_name(dataset, project)
         if project is None:
             raise InvalidArgumentError(f"{dataset!r} has no project", hint="Write project/name, or --name TEXT.")
-    if not cli.has_catalog():
+    if not cli.has_catalog() and project is None:
         _show_datasets(cli, [])
         return
     with cli.session() as session:
+        if project is not None:
+            session.catalog.require(project, name)
         found = session.catalog.versions(
             project=project, name=name, partial_name=partial_name, tags=tuple(tag or ()), states=state or None
         )
@@ -85,7 +87,7 @@ def _show_versions(cli: Cli, session: Session, found: list[Version]) -> None:
         documents = ({**version_document(v), "aliases": list(aliases.get(v.id, ()))} for v in found)
         cli.out.document({"catalog_id": session.catalog.id, "versions": list(documents)})
     elif found:
-        cli.out.show(versions_table(found, aliases))
+        cli.out.show_fitted(versions_table(found, aliases, cli.out.console.width))
     else:
         cli.out.note("no version")
 
@@ -101,7 +103,7 @@ def _show_datasets(cli: Cli, found: list[Version]) -> None:
     if cli.as_json:
         cli.out.document({"datasets": [each.document() for each in summaries]})
     elif summaries:
-        cli.out.show(datasets_table(summaries))
+        cli.out.show_fitted(datasets_table(summaries, cli.out.console.width))
     else:
         cli.out.note("no dataset yet; make one with `dataset-tasks create PROJECT/NAME`")
 

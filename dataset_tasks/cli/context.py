@@ -7,7 +7,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -125,6 +125,7 @@ class Cli:
         bare: Callable[[Result], str] = lambda result: result.version_id,
         failed: Callable[[Result], bool] = lambda _result: False,
         remember: bool = True,
+        stands: str = "",
     ) -> Exit:
         """Runs an operation and shows its result.
 
@@ -135,9 +136,12 @@ class Cli:
             bare: What `--quiet` prints, passed through `shown` too; nothing when empty.
             failed: Whether a result that came without an error is a failure all the same.
             remember: Whether the next command works on this version when it names none.
+            stands: Why the operation can't have changed anything, where it does not tell so itself.
         """
         with self.progress() as progress:
             result = session.run(request, origin=origin(), progress=progress)
+        if stands:
+            result = replace(result, unchanged=True, why=stands)
         if remember:
             self.remember(session, result.version_id)
         if self.as_json:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from dataset_tasks import holding
+from dataset_tasks.cli.fitting import Fitted, fitting
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, moment, size
 from dataset_tasks.model import JsonValue, Report, Version
@@ -70,16 +69,6 @@ def event_document(event: Event) -> dict[str, JsonValue]:
     }
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table; `right` are the columns of numbers."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(
-            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right
-        )
-    return made
-
-
 def state_text(version: Version) -> Text:
     """The state in its colour; a quarantined version says so."""
     if holding.reasons(version.quarantined):
@@ -89,23 +78,10 @@ def state_text(version: Version) -> Text:
     return Text(str(version.state), style=_STATE_STYLES[version.state])
 
 
-def versions_table(versions: Iterable[Version], aliases: Mapping[str, Sequence[str]]) -> Table:
-    """One line a version. `aliases` are names by version id."""
-    made = table(
-        "dataset",
-        "version",
-        "state",
-        "files",
-        "bytes",
-        "new",
-        "created (UTC)",
-        "tags",
-        "id",
-        right=("files", "bytes", "new"),
-    )
-    for v in versions:
-        names = [f"@{alias}" for alias in aliases.get(v.id, ())]
-        made.add_row(
+def versions_table(versions: Iterable[Version], aliases: Mapping[str, Sequence[str]], width: int) -> Fitted:
+    """One line a version, for a terminal so many cells wide. `aliases` are names by version id."""
+    rows = [
+        (
             Text(shown(v.dataset)),
             Text(shown(f"{v.version} [{v.partition}]" if v.partition else v.version)),
             state_text(v),
@@ -113,10 +89,20 @@ def versions_table(versions: Iterable[Version], aliases: Mapping[str, Sequence[s
             size(v.bytes),
             size(v.new_bytes),
             moment(v.created),
-            Text(shown(" ".join([*names, *v.tags]))),
+            Text(shown(" ".join([*(f"@{alias}" for alias in aliases.get(v.id, ())), *v.tags]))),
             Text(v.id, style="dim"),
         )
-    return made
+        for v in versions
+    ]
+    same = len({row[0].plain for row in rows}) == 1
+    return fitting(
+        width,
+        ("dataset", "version", "state", "files", "bytes", "new", "created (UTC)", "tags", "id"),
+        rows,
+        always=("version", "state") if same else ("dataset", "version", "state"),
+        then=("id", "files", "tags", "bytes", "created (UTC)", *(("dataset",) if same else ()), "new"),
+        right=("files", "bytes", "new"),
+    )
 
 
 @dataclass(slots=True)
@@ -152,26 +138,30 @@ def datasets(versions: Iterable[Version]) -> list[DatasetSummary]:
     return [found[name] for name in sorted(found)]
 
 
-def datasets_table(summaries: Iterable[DatasetSummary]) -> Table:
-    """One line a dataset."""
-    made = table(
-        "dataset", "versions", "last", "state", "files", "bytes", "stored", "published", "created (UTC)",
-        right=("versions", "files", "bytes", "stored"),
-    )  # fmt: skip
-    for each in summaries:
-        last = each.last
-        made.add_row(
-            Text(shown(last.dataset), style="bold"),
+def datasets_table(summaries: Iterable[DatasetSummary], width: int) -> Fitted:
+    """One line a dataset, for a terminal so many cells wide."""
+    rows = [
+        (
+            Text(shown(each.last.dataset), style="bold"),
             f"{each.versions:,}",
-            Text(shown(last.version)),
-            state_text(last),
-            f"{last.files:,}",
-            size(last.bytes),
+            Text(shown(each.last.version)),
+            state_text(each.last),
+            f"{each.last.files:,}",
+            size(each.last.bytes),
             size(each.new_bytes),
             Text(shown(each.published)),
-            moment(last.created),
+            moment(each.last.created),
         )
-    return made
+        for each in summaries
+    ]
+    return fitting(
+        width,
+        ("dataset", "versions", "last", "state", "files", "bytes", "stored", "published", "created (UTC)"),
+        rows,
+        always=("dataset", "last"),
+        then=("state", "published", "files", "bytes", "versions", "created (UTC)", "stored"),
+        right=("versions", "files", "bytes", "stored"),
+    )
 
 
 # --- history ---------------------------------------------------------------------------------------------------------

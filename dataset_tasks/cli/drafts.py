@@ -364,5 +364,6 @@ def finalize(cli: Cli, ref: opt.Ref = None, id: opt.Id = None) -> int:
         return f"finalized {label(result)} {result.version_id}: {holds}"
 
     with cli.session() as session:
-        request = Finalize(ref=cli.version(session, ref, id, Want.DRAFT).id)
-        return cli.perform(session, request, describe)
+        version = cli.version(session, ref, id, Want.DRAFT)
+        why = "it is final already" if version.state.is_final else ""
+        return cli.perform(session, Finalize(ref=version.id), describe, stands=why)

@@ -6,8 +6,8 @@ from rich.text import Text
 
 from dataset_tasks.cli.command import Exit
 from dataset_tasks.cli.context import Cli
-from dataset_tasks.cli.describe import table
 from dataset_tasks.cli.failures import tell
+from dataset_tasks.cli.fitting import fitting
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.running import Telling
 from dataset_tasks.cli.words import count
@@ -58,12 +58,15 @@ def _show(cli: Cli, report: BackfillReport) -> None:
             if each.status != "done":
                 cli.out.line(f"{each.window.start.isoformat()} {each.status}")
         return
-    made = table("window", "", "versions", "why")
-    for each in report.outcomes:
-        if each.status != "done":
-            made.add_row(each.window.start.isoformat(), Text(each.status, style=_STYLES[each.status]), *_cells(each))
-    if made.row_count:
-        cli.out.show(made)
+    rows = [
+        (Text(each.window.start.isoformat()), Text(each.status, style=_STYLES[each.status]), *_cells(each))
+        for each in report.outcomes
+        if each.status != "done"
+    ]
+    if rows:
+        heads, texts = ("window", "", "versions", "why"), ("versions", "why")
+        width = cli.out.console.width
+        cli.out.show_fitted(fitting(width, heads, rows, always=heads[:2], then=("why", "versions"), long=texts))
     counts = {status: report.count(status) for status in _STYLES}
     words = [
         f"{count(number, 'window')} {'wait' if status == 'waits' and number > 1 else status}"

@@ -107,6 +107,7 @@ def alias_list(
     """List the aliases of a dataset and what they point at."""
     project, name = _named(dataset)
     with cli.session() as session:
+        session.catalog.require(project, name)
         moves = session.catalog.alias_history(project, name)
         if not history:
             moves = list({alias: (alias, version_id, when) for alias, version_id, when in moves}.values())
@@ -126,13 +127,16 @@ def alias_list(
         elif moves:
             from rich.text import Text
 
-            from dataset_tasks.cli.describe import table
+            from dataset_tasks.cli.fitting import fitting
             from dataset_tasks.cli.words import moment
 
-            made = table("alias", "version", "since (UTC)", "id")
-            for alias, held, when in moves:
-                made.add_row(Text(shown(alias)), Text(shown(labels.get(held, "deleted"))), moment(when), held)
-            cli.out.show(made)
+            rows = [
+                (Text(shown(alias)), Text(shown(labels.get(held, "deleted"))), moment(when), held)
+                for alias, held, when in moves
+            ]
+            heads = ("alias", "version", "since (UTC)", "id")
+            made = fitting(cli.out.console.width, heads, rows, always=heads[:2], then=("id", "since (UTC)"))
+            cli.out.show_fitted(made)
         else:
             cli.out.note("no alias")
 

@@ -21,6 +21,8 @@ from dataset_tasks.model import JsonValue
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from dataset_tasks.cli.fitting import Fitted
+
 #: Width of tables that nobody looks at in a terminal: nothing is cut or wrapped.
 PIPE_WIDTH = 10_000
 _STDOUT, _STDERR = 1, 2
@@ -90,6 +92,13 @@ class Output:
         self._stdout.flush()
         for renderable in renderables:
             self.console.print(renderable)
+
+    def show_fitted(self, fitted: Fitted) -> None:
+        """A table as `fitting` made it; a remark names what it leaves out."""
+        table, left_out = fitted
+        self.show(table)
+        if left_out:
+            self.note(f"no room for: {', '.join(left_out)}; a wider terminal shows them, or --json")
 
     def document(self, value: Document) -> None:
         """The JSON document of the command."""

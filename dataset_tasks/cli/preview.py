@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dataset_tasks.cli.command import Exit
 from dataset_tasks.cli.context import Cli
-from dataset_tasks.cli.describe import table
+from dataset_tasks.cli.fitting import Row, fitting
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, size
 from dataset_tasks.model import JsonValue
@@ -88,7 +88,7 @@ def _document(each: DatasetPreview) -> dict[str, JsonValue]:
 
 
 def _show(cli: Cli, found: tuple[DatasetPreview, ...]) -> None:
-    made = table("dataset", "now", "would be", "files", "changes", "bytes", "why", right=("files", "bytes"))
+    rows: list[Row] = []
     for each in found:
         would = (
             f"{each.status}, publish"
@@ -99,16 +99,27 @@ def _show(cli: Cli, found: tuple[DatasetPreview, ...]) -> None:
         )
         would = "blocked" if each.blocked else would
         known = each.added is not None and each.status != "unchanged"
-        made.add_row(
-            Text(shown(each.dataset), style="bold"),
-            Text(shown(each.version or "")),
-            Text(shown(would), style="cyan" if each.blocked or each.waits else _STYLES[each.status]),
-            f"{each.files:,}" if each.files is not None else "",
-            f"+{each.added} ~{each.modified} -{each.removed}" if known else "",
-            size(each.bytes) if each.bytes is not None else "",
-            Text(shown(_why(each))),
+        rows.append(
+            (
+                Text(shown(each.dataset), style="bold"),
+                Text(shown(each.version or "")),
+                Text(shown(would), style="cyan" if each.blocked or each.waits else _STYLES[each.status]),
+                f"{each.files:,}" if each.files is not None else "",
+                f"+{each.added} ~{each.modified} -{each.removed}" if known else "",
+                size(each.bytes) if each.bytes is not None else "",
+                Text(shown(_why(each))),
+            )
         )
-    cli.out.show(made)
+    made = fitting(
+        cli.out.console.width,
+        ("dataset", "now", "would be", "files", "changes", "bytes", "why"),
+        rows,
+        always=("dataset", "would be"),
+        then=("why", "changes", "files", "bytes", "now"),
+        right=("files", "bytes"),
+        long=("why",),
+    )
+    cli.out.show_fitted(made)
     doing = [each for each in found if each.status != "unchanged" and not each.blocked]
     publishing = [each for each in found if each.publishes]
     if doing or publishing:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from dataset_tasks.bars import Bars
 from dataset_tasks.cli.command import Exit
 from dataset_tasks.cli.context import Cli
-from dataset_tasks.cli.describe import state_text, table, version_document
+from dataset_tasks.cli.describe import state_text, version_document
 from dataset_tasks.cli.failures import tell
+from dataset_tasks.cli.fitting import Fitted, fitting
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, seconds, size
 from dataset_tasks.errors import DatasetError
@@ -46,8 +46,6 @@ _MARKS = {
 }
 #: What the status of a dataset is, of those its steps have: the first of these.
 _TELLING = (Status.FAILED, Status.REJECTED, Status.WAITS, Status.SKIPPED)
-#: Columns of a terminal that has room for reasons.
-_WIDE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +194,7 @@ def _show(cli: Cli, session: Session, plan: Plan, report: RunReport) -> None:
     if not cli.quiet:
         cli.out.line()
         cli.out.show(_tree(plan, session, report, found))
-        cli.out.show(_table(found, wide=cli.out.console.width >= _WIDE))
+        cli.out.show(_table(found, cli.out.console.width)[0])
     for refused in report.with_status(Status.REJECTED):
         if refused.result is not None:
             label = f"{refused.result.project}/{refused.result.name}@{refused.result.version}"
@@ -260,24 +258,34 @@ def _label(each: DatasetOutcome) -> Text:
     return Text(shown(name)).append(f"  {each.status}", style=_STYLES[each.status])
 
 
-def _table(found: Sequence[DatasetOutcome], *, wide: bool) -> Table:
-    """One line a dataset; the reasons only where there is room for them."""
-    columns = ("version", "state", "files", "bytes", "new bytes\nstored", "", "time")
-    made = table(*columns, *(("why",) if wide else ()), right=("files", "bytes", "new bytes\nstored", "time"))
-    made.columns[0].no_wrap = True
-    for each in found:
-        version = each.version
-        cells = [
-            Text(shown(version.label if version else f"{each.planned.project}/{each.planned.name}"), style="bold"),
-            state_text(version) if version else "",
-            f"{version.files:,}" if version else "",
-            size(version.bytes) if version else "",
-            size(version.new_bytes) if version and each.made else "",
+def _table(found: Sequence[DatasetOutcome], width: int) -> Fitted:
+    """One line a dataset, for a terminal so many cells wide; the reasons only where there is room for them."""
+    rows = [
+        (
+            Text(shown(each.version.label if each.version else _dataset(each)), style="bold"),
+            state_text(each.version) if each.version else "",
+            f"{each.version.files:,}" if each.version else "",
+            size(each.version.bytes) if each.version else "",
+            size(each.version.new_bytes) if each.version and each.made else "",
             Text(str(each.status), style=_STYLES[each.status]),
             seconds(each.seconds),
-        ]
-        made.add_row(*cells, *([Text(shown(each.why))] if wide else []))
-    return made
+            Text(shown(each.why)),
+        )
+        for each in found
+    ]
+    return fitting(
+        width,
+        ("version", "state", "files", "bytes", "new bytes\nstored", "", "time", "why"),
+        rows,
+        always=("version", ""),
+        then=("files", "bytes", "new bytes\nstored", "time", "state", "why"),
+        right=("files", "bytes", "new bytes\nstored", "time"),
+        long=("why",),
+    )
+
+
+def _dataset(each: DatasetOutcome) -> str:
+    return f"{each.planned.project}/{each.planned.name}"
 
 
 def _published(session: Session, version: Version) -> str:

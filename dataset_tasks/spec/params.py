@@ -9,8 +9,9 @@ from typing import Final
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue
+from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.spec.plan import Param, Plan
-from dataset_tasks.spec.problems import did_you_mean, listed
+from dataset_tasks.spec.problems import listed
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "str": (str,),

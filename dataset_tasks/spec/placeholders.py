@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
+from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.spec.document import Map, Seq
 from dataset_tasks.spec.plan import PLACEHOLDER
-from dataset_tasks.spec.problems import Path, did_you_mean
+from dataset_tasks.spec.problems import Path
 
 _PART: Final = re.compile(r"\$\{(?:([^{}]*)\})?")
 _WINDOW: Final = frozenset({"run.date", "run.interval_start", "run.interval_end"})

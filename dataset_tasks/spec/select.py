@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.spec.plan import Plan
-from dataset_tasks.spec.problems import did_you_mean, listed
+from dataset_tasks.spec.problems import listed
 
 
 def needs_by_dataset(plan: Plan) -> dict[str, tuple[str, ...]]:

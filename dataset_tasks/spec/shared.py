@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Final
 
+from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.spec import schema
 from dataset_tasks.spec.document import Document, Map, read_document
-from dataset_tasks.spec.problems import Problem, Problems, did_you_mean
+from dataset_tasks.spec.problems import Problem, Problems
 from dataset_tasks.spec.validate import read_model
 
 FILE_NAME: Final = "dataset-tasks.yaml"

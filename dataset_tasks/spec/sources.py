@@ -9,7 +9,8 @@ from typing import Final
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Reference
-from dataset_tasks.spec.problems import did_you_mean, in_one_line, listed
+from dataset_tasks.nearest import did_you_mean
+from dataset_tasks.spec.problems import in_one_line, listed
 
 KEY: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 _WHOLE_PLACEHOLDER: Final = re.compile(r"\$\{[^{}]*\}\Z")

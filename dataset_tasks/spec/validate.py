@@ -13,8 +13,9 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.spec.document import Document, Map, Seq
-from dataset_tasks.spec.problems import Path, Problems, did_you_mean, listed
+from dataset_tasks.spec.problems import Path, Problems, listed
 
 _M = TypeVar("_M", bound=BaseModel)
 

@@ -56,9 +56,39 @@ def test_versions_of_a_dataset_are_listed_with_tags_and_aliases(done: Command, r
     assert done("list", "--tag", "good", "-q").lines == [raw]
     assert done("list", "--state", "completed", "-q").lines == [second]
     assert done("list", "--name", "RA", "--versions", "-q").lines == [raw, second]
-    assert done("list", "--project", "none").out == ""
+    assert done("list", "--name", "none").out == ""
     document = done("list", "demo/raw", "--json").json()["versions"][0]
     assert (document["tags"], document["aliases"], document["origin"]["runner"]) == (["good"], ["prod"], "cli")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list", "demo/rwa"], "there is no dataset 'demo/rwa'"),
+        (["alias", "list", "demo/rwa"], "there is no dataset 'demo/rwa'"),
+        (["log", "demo/rwa"], "there is no dataset 'demo/rwa'"),
+        (["ls", "demo/rwa"], "there is no dataset 'demo/rwa'"),
+        (["list", "--project", "dmeo"], "there is no project 'dmeo'"),
+        (["ls", "demo/raw@prdo"], "'demo/raw' has no version or alias 'prdo'"),
+    ],
+)
+def test_a_dataset_that_is_not_there_is_an_error_that_names_the_nearest(
+    call: Command, done: Command, raw: str, arguments: list[str], message: str
+) -> None:
+    done("publish", raw, "--alias", "prod")
+    ran = call(*arguments)
+    assert (ran.code, ran.out) == (1, "")
+    assert message in ran.err
+    meant = "prod" if "prdo" in message else "demo" if "project" in message else "demo/raw"
+    assert f"; did you mean {meant!r}?" in ran.err
+    assert "hint: List what there is" in ran.err
+    assert call(*arguments, "--json").json()["error"] == "not_found"
+
+
+def test_a_dataset_of_no_versions_any_more_is_listed_as_empty(done: Command, raw: str) -> None:
+    done("delete", raw)
+    assert done("list", "demo/raw").out == ""
+    assert done("alias", "list", "demo/raw").out == ""
 
 
 def test_files_are_listed_sorted_with_patterns(done: Command, raw: str) -> None:

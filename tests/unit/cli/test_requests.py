@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dataset_tasks.cli.context import Cli
-from dataset_tasks.model import Input
+from dataset_tasks.model import Input, State
 from dataset_tasks.ops import requests as r
 
 from .conftest import Command
@@ -171,7 +171,9 @@ class FakeSession:
 
     def __init__(self, home: Path) -> None:
         self.settings = SimpleNamespace(home=home)
-        self.catalog = SimpleNamespace(id="c" * 32, resolve=lambda ref: SimpleNamespace(id=ref))
+        self.catalog = SimpleNamespace(
+            id="c" * 32, resolve=lambda ref: SimpleNamespace(id=ref, state=State.IN_PROGRESS)
+        )
         self.asked: list[r.Request] = []
         self.origin: dict[str, Any] = {}
 

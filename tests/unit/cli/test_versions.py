@@ -20,6 +20,9 @@ def test_a_version_goes_from_draft_to_published_without_naming_it_again(
     assert done("remove", "*.csv").out == "demo/raw@1.0.0: 1 removed\n"
     assert "2 files" in done("upload").out
     assert f"finalized demo/raw@1.0.0 {version}: 2 files, 5 B" in done("close").out
+    again = call("close", version)
+    assert (again.code, again.out) == (3, "unchanged: demo/raw@1.0.0 stands (it is final already)\n")
+    assert call("finalize", version, "--json").json()["unchanged"] is True
     assert done("publish", "--alias", "prod").out == f"published demo/raw@1.0.0 as prod {version}\n"
     again = call("publish", "--alias", "prod")
     assert (again.code, again.out.startswith("unchanged: demo/raw@1.0.0")) == (3, True)
