@@ -23,13 +23,14 @@ from prefect.logging import get_logger
 from prefect.transactions import Transaction, get_transaction, transaction
 
 from dataset_tasks.errors import DatasetError, InvalidArgumentError
-from dataset_tasks.model import JsonValue, State
+from dataset_tasks.model import Input, JsonValue, State
 from dataset_tasks.ops.function_build import dataset_parts
 from dataset_tasks.ops.references import Inputs, Ref
 from dataset_tasks.ops.requests import Create, Delete
 from prefect_blocks import tasks
 from prefect_blocks.blocks import DatasetCatalog
 from prefect_blocks.running import Catalog, Json, Work, find_catalog, many
+from prefect_blocks.steps import own_step
 from prefect_blocks.tasks.base import operation
 
 if TYPE_CHECKING:
@@ -99,10 +100,11 @@ class dataset_version:  # noqa: N801  # used like a function, as `contextlib.sup
         dataset_path: Folder of the version that takes the output.
         store: URL of the store; default the catalog block's.
         catalog: A block, the name of a saved one, or None: what the environment names.
-        step: The operation's name within the flow run; default the dataset. Give one to write a dataset twice in a run.
+        step: The block's name within the flow run, the same in each try of it. Default: the dataset, the arguments of the task
+            that the block is in, and which of several such blocks it is.
 
     Raises:
-        InvalidArgumentError: `dataset` is not `project/name`.
+        InvalidArgumentError: `dataset` is not `project/name`; when it begins, that another block of the run has its `step`.
 
     Example::
 
@@ -139,7 +141,7 @@ class dataset_version:  # noqa: N801  # used like a function, as `contextlib.sup
         self._publish, self._alias = publish or alias is not None, alias
         self._tags, self._description, self._metadata = many(tags), description, dict(metadata or {})
         self._dataset_path, self._store = dataset_path, store
-        self._catalog, self._step = catalog, step or dataset
+        self._catalog, self._step = catalog, step
         self._running: AbstractContextManager[OpenVersion] | None = None
 
     def __enter__(self) -> OpenVersion:
@@ -195,6 +197,7 @@ class dataset_version:  # noqa: N801  # used like a function, as `contextlib.sup
 
         catalog = find_catalog(self._catalog)
         session = catalog.session()
+        step = own_step(self._dataset, self._step)
         with transaction():
             begun = begin_version(
                 self._name,
@@ -207,7 +210,7 @@ class dataset_version:  # noqa: N801  # used like a function, as `contextlib.sup
                 metadata=self._metadata,
                 store=self._store,
                 catalog=catalog,
-                step=f"{self._step}.create",
+                step=f"{step}.create",
             )
             draft = session.catalog.version(str(begun["version_id"]))
             with _heartbeat(session, draft.id):
@@ -215,24 +218,24 @@ class dataset_version:  # noqa: N801  # used like a function, as `contextlib.sup
                     dataset=self._dataset,
                     id=draft.id,
                     output=scratch.fresh(session, draft, "output"),
-                    inputs={one.name: self._copy(one.ref, one.files, one.name, catalog) for one in draft.inputs},
+                    inputs={one.name: self._copy(one, catalog, step) for one in draft.inputs},
                     metadata=dict(self._metadata),
                     _session=session,
                 )
                 yield version
-                version.result = self._finish(version, catalog)
+                version.result = self._finish(version, catalog, step)
             scratch.clear(session, draft)
             _sessions.pop(draft.id, None)
 
-    def _copy(self, ref: str, files: Sequence[str] | str | None, name: str, catalog: DatasetCatalog) -> Path:
-        copy = tasks.get_copy(ref, files=many(files), catalog=catalog, step=f"{self._step}.input.{name}")
+    def _copy(self, one: Input, catalog: DatasetCatalog, step: str) -> Path:
+        copy = tasks.get_copy(one.ref, files=many(one.files), catalog=catalog, step=f"{step}.input.{one.name}")
         return Path(str(copy["folder"]))
 
-    def _finish(self, version: OpenVersion, catalog: DatasetCatalog) -> Json:
+    def _finish(self, version: OpenVersion, catalog: DatasetCatalog, step: str) -> Json:
         """Adds, checks, stores, finalizes, verifies and publishes, each as a task."""
 
         def named(verb: str) -> dict[str, Any]:  # Any: typed by each task
-            return {"catalog": catalog, "step": f"{self._step}.{verb}"}
+            return {"catalog": catalog, "step": f"{step}.{verb}"}
 
         if version.metadata != self._metadata:
             version._session.change(version.id, lambda now: {"metadata": {**now.metadata, **version.metadata}})  # noqa: SLF001
