@@ -6,7 +6,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataset_tasks.errors import ConflictError, IntegrityError, InvalidArgumentError, StateError
+from dataset_tasks.errors import (
+    ConflictError,
+    IntegrityError,
+    InvalidArgumentError,
+    SourceError,
+    StateError,
+    TransformError,
+)
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import diff
 from dataset_tasks.model import Version
@@ -64,7 +71,7 @@ def _made(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> B
     for left in reversed(range(_TRIES)):
         try:
             return _fill(context, first, rest, draft_id)
-        except (ConflictError, StateError) as error:
+        except (ConflictError, StateError, SourceError, TransformError) as error:  # the latter: its folder was cleared
             lost = error.kind == ConflictError.default_kind
             if not left or not (lost or context.session.catalog.version(draft_id).state.is_final):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -10,17 +11,21 @@ from dataset_tasks.session import Session
 
 
 def folder(session: Session, version: Version) -> Path:
-    """Where the scratch folders of a draft are; the same on every try."""
+    """Where the scratch folders of a draft are."""
     return session.settings.cache_dir / "scratch" / version.catalog_id / version.id
 
 
 def fresh(session: Session, version: Version, name: str) -> Path:
-    """An empty folder of that name for a draft; what an earlier try left in it is gone."""
-    place = folder(session, version) / name
-    if place.exists():
-        shutil.rmtree(place)
-    place.mkdir(parents=True, mode=0o700)
-    return place
+    """An empty folder for a draft, whose name begins so; those of earlier tries are gone.
+
+    Each try has one of its own: what was taken for dead, and still writes, does not write into that of its retry.
+    """
+    place = folder(session, version)
+    for left in place.glob(f"{name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    made = place / f"{name}.{secrets.token_hex(8)}"
+    made.mkdir(parents=True, mode=0o700)
+    return made
 
 
 def clear(session: Session, version: Version) -> None:

@@ -134,6 +134,7 @@ GUARDS: tuple[Guard, ...] = (
           "tests/contract/test_catalog.py -k not_final_is_refused"),
     Guard("R19", D + "catalog/sql.py", "            if lease is not None:\n                self._check_lease(connection, version.id, lease)", "            if False:\n                pass",
           f"{SHARED} -k leaves_it_to_one"),
+    Guard("R19", D + "ops/scratch.py", "{secrets.token_hex(8)}", "0", f"{SHARED} -k taken_for_dead"),
     Guard("R23", D + "catalog/queries.py", "    sa.func.coalesce(t.versions.c.window, -(2**62)).desc(),\n", "",
           "tests/contract/test_catalog.py -k 'fifty_windows or never_moves_back'"),
     Guard("R24", D + "ops/turns.py", "if self._losses >= _TRIES or not (waits or error.kind == ConflictError.default_kind):", "if True:",

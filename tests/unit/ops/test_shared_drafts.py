@@ -13,7 +13,18 @@ from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.errors import ConflictError
 from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State
-from dataset_tasks.ops.requests import Build, Create, Delete, Finalize, Request, Squash, Stage, SyncFolder, Upload
+from dataset_tasks.ops.requests import (
+    Build,
+    Create,
+    Delete,
+    Finalize,
+    Request,
+    Squash,
+    Stage,
+    SyncFolder,
+    Transform,
+    Upload,
+)
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.testing.failpoints import injected
 
@@ -139,6 +150,33 @@ def test_drafts_that_another_process_drops_again_and_again_are_an_error_not_an_e
     with pytest.raises(ConflictError, match="each of 6 drafts was dropped") as caught:
         session.run(build, key=KEY)
     assert "run it again" in caught.value.hint
+
+
+def test_what_a_try_writes_that_was_taken_for_dead_is_in_no_version_of_its_retry(session: Session) -> None:
+    """R19. Each try of a transform has a folder of its own, wherever the program still is."""
+    stages = {
+        "create": Create(name="d", project="p"),
+        "transform": Transform(ref="step:create", call="test:write"),
+        "upload": Upload(ref="step:create"),
+        "finalize": Finalize(ref="step:create"),
+    }
+    build = Build(stages=tuple(Stage(id=name, request=request) for name, request in stages.items()))
+    outputs: list[Path] = []
+    made: list[str] = []
+
+    def write(inputs: object, output: Path) -> None:
+        outputs.append(output)
+        if len(outputs) == 1:
+            made.append(session.run(build, key=KEY, functions={"test:write": write}).version_id)
+            return
+        outputs[0].mkdir(parents=True, exist_ok=True)
+        (outputs[0] / "late").write_text("by the one that was taken for dead")
+        (output / "made").write_text("by the retry")
+
+    made.append(session.run(build, key=KEY, functions={"test:write": write}).version_id)
+    assert len(set(made)) == 1
+    version = session.catalog.version(made[0])
+    assert session.manifest(version).to_table(("path",))["path"].to_pylist() == [b"made"]
 
 
 def test_a_squash_that_found_its_draft_and_fails_leaves_it_to_the_one_that_made_it(
