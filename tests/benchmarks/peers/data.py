@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +129,17 @@ def _make_large(place: Path) -> None:
 
 
 def make(name: str, folder: Path) -> Path:
-    """Makes the data set `S`, `M` or `L` in a folder, unless it is there whole."""
+    """Makes the data set `S`, `M` or `L` in a folder, unless it is there whole.
+
+    In a process of its own: what this one had in memory at its peak would be counted as that of every command it starts.
+    """
     place = folder / name
-    if (place / "whole").exists():
-        return place
+    if not (place / "whole").exists():
+        subprocess.run([sys.executable, __file__, name, folder], check=True)
+    return place
+
+
+def _make(name: str, place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     match name:
         case "S":
@@ -142,7 +151,6 @@ def make(name: str, folder: Path) -> Path:
         case _:
             raise SystemExit(f"there is no data set {name!r}: S, M, L")
     (place / "whole").touch()
-    return place
 
 
 def turn_to_v2(place: Path, work: Path) -> None:
@@ -158,3 +166,7 @@ def turn_to_v2(place: Path, work: Path) -> None:
 
 def _paths(folder: Path) -> set[str]:
     return {os.path.relpath(os.path.join(top, name), folder) for top, _, names in os.walk(folder) for name in names}
+
+
+if __name__ == "__main__":
+    _make(sys.argv[1], Path(sys.argv[2], sys.argv[1]))
