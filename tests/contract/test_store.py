@@ -254,7 +254,7 @@ def test_what_is_being_written_is_a_leftover_that_can_be_discarded(store: Store,
     if quirks.hides_leftovers:
         assert list(store.leftovers()) == list(store.list()) == []
         return
-    settled = time.monotonic() + 20
+    settled = time.monotonic() + 120
     while [left.size for left in store.leftovers("0f0f/chunks/")] != [len(part)] and time.monotonic() < settled:
         pass  # parts are sent by threads
     (found,) = store.leftovers("0f0f/chunks/")

@@ -115,7 +115,7 @@ def test_a_task_that_is_told_to_stop_cleans_up_and_leaves_nothing(airflow: Any, 
     pid = wait_for("the transform", lambda: _pid(folder), timeout=120)
     url = "api/v2/dags/shop/dagRuns/stopped/taskInstances/totals.build"
     json_object(airflow.rest.patch(url, json={"new_state": "failed"}))
-    wait_for("the process to end", lambda: True if _gone(pid) else None, timeout=60)
+    wait_for("the process to end", lambda: True if _gone(pid) else None, timeout=240)
     assert (folder / "hold").exists()
     states = {version.id: version.state for version in session.catalog.versions(project="crm", name="totals")}
     assert [state for version, state in states.items() if version not in before] in ([], [State.ABORTED])
@@ -182,7 +182,7 @@ def test_mapped_operators_fill_one_draft(airflow: Any, session: Session, folder:
     assert content(session, made) == sorted(f"{kind}/{kind}{n}.txt" for kind in ("orders", "visits") for n in range(3))
     (event,) = airflow.asset_events("dataset://mapped/orders")
     assert event["extra"]["version_id"] == made.id
-    (told,) = wait_for("all_publishes", lambda: ended(airflow, "all_publishes", 1), timeout=60)
+    (told,) = wait_for("all_publishes", lambda: ended(airflow, "all_publishes", 1), timeout=240)
     assert airflow.xcom("all_publishes", told["dag_run_id"], "told") == {"mapped/orders": [made.id]}
 
 

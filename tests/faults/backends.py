@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+from example_flows.demo.services import free_port
 from tests.services.postgres import Postgres
-from tests.services.servers import answers, free_port, wait_until
+from tests.services.servers import answers, wait_until
 
 if TYPE_CHECKING:
     import psycopg

@@ -42,6 +42,12 @@ class Bucket:
         """Puts an object."""
         self.client.put_object(Bucket="lake", Key=key, Body=body)
 
+    def empty(self) -> None:
+        """Removes all objects."""
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket="lake"):
+            for each in page.get("Contents", []):
+                self.client.delete_object(Bucket="lake", Key=each["Key"])
+
     def forget(self) -> None:
         """Begins to count anew."""
         self.asked.clear()
@@ -96,11 +102,9 @@ def served(patch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         # What the tests themselves put and ask is not counted.
         client.meta.events.register("before-send.s3", lambda request, **_: request.headers.__setitem__("x-plain", "1"))
         watched.bucket = Bucket(endpoint, client)
+        watched.bucket.empty()  # servers of one process share what they hold
         yield watched.bucket
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-        from moto.s3.models import s3_backends
-
-        s3_backends.reset()

@@ -40,9 +40,7 @@ def server() -> Iterator[Bucket]:
 def bucket(server: Bucket) -> Bucket:
     """The bucket, emptied."""
     server.fault = None
-    for page in server.client.get_paginator("list_objects_v2").paginate(Bucket="lake"):
-        for each in page.get("Contents", []):
-            server.client.delete_object(Bucket="lake", Key=each["Key"])
+    server.empty()
     server.forget()
     return server
 

@@ -76,6 +76,7 @@ def server() -> Iterator[Bucket]:
 def bucket(server: Bucket, home: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A bucket, and the canary in the environment and in the configuration; what does not answer is given up soon."""
     server.fault = None
+    server.empty()
     server.put(in__a=b"one", in__b=b"two")
     home.mkdir(exist_ok=True)
     (home / "config.toml").write_text(CONFIG.format(endpoint=server.endpoint, canary=CANARY))

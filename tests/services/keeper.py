@@ -15,9 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.services.servers import SERVERS, answers, free_port, wait_until
+from example_flows.demo.services import free_port
+from tests.services.servers import SERVERS, answers, wait_until
 
 _END_SECONDS = 10
+#: Between the look for a free port and the server's own start somebody else may take it.
+_TRIES = 3
 
 
 def main(name: str, answer: Path, pid: int) -> None:
@@ -29,16 +32,16 @@ def main(name: str, answer: Path, pid: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="dt-", dir=memory if os.access(memory, os.W_OK) else None))
     running: list[subprocess.Popen[bytes]] = []
     try:
-        server = SERVERS[name]
-        port = free_port(server.ports)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            for process in server.start(folder, port):
-                running.append(process)  # noqa: PERF402 - at once: what is started before one fails must end too
-            wait_until(lambda: answers(url + server.path), running, name)
-        except (AssertionError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-            _tell(answer, f"error: {error}")
-            raise
+        for left in reversed(range(_TRIES)):
+            try:
+                url = _start(name, Path(tempfile.mkdtemp(dir=folder)), running)
+                break
+            except (AssertionError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+                while running:
+                    _end(running.pop())
+                if not left:
+                    _tell(answer, f"error: {error}")
+                    raise
         _tell(answer, url)
         select.select([watched], [], [])
     finally:
@@ -46,6 +49,17 @@ def main(name: str, answer: Path, pid: int) -> None:
         for process in reversed(running):
             _end(process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(name: str, folder: Path, running: list[subprocess.Popen[bytes]]) -> str:
+    """Starts the server; gives its URL once it answers. Each process is in `running` as soon as it runs."""
+    server = SERVERS[name]
+    port = free_port(server.ports)
+    url = f"http://127.0.0.1:{port}"
+    for process in server.start(folder, port):
+        running.append(process)  # noqa: PERF402 - at once: what is started before one fails must end too
+    wait_until(lambda: answers(url + server.path), running, name)
+    return url
 
 
 def _tell(answer: Path, text: str) -> None:

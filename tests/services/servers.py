@@ -7,16 +7,13 @@ fixture `services` for it by name.
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -57,19 +54,6 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(places))
 
 
-def free_port(count: int = 1) -> int:
-    """The first of `count` ports in a row that nobody listens on, below those that systems give away by themselves."""
-    while True:
-        first = random.randrange(15_000, 32_000 - count)
-        with ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return first
-
-
 def answers(url: str) -> bool:
     """Whether somebody speaks HTTP there."""
     try:
@@ -89,10 +73,13 @@ def wait_until(what: Callable[[], bool], processes: list[subprocess.Popen[bytes]
         RuntimeError: It ended, or was not there in time.
     """
     end = time.monotonic() + START_SECONDS
-    while not what():
-        dead = [process for process in processes if process.poll() is not None]
+    while True:
+        is_there = what()
+        dead = [process for process in processes if process.poll() is not None]  # then it was another one that answered
         if dead or time.monotonic() > end:
             raise RuntimeError(f"{name} {'ended' if dead else 'did not answer in time'}: {[p.args for p in dead]}")
+        if is_there:
+            return
         time.sleep(_LOOK_SECONDS)
 
 

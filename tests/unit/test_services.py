@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from example_flows.demo.services import free_port
 from tests.services import running
-from tests.services.servers import ROOT, SERVERS, Server, free_port
+from tests.services.servers import ROOT, SERVERS, Server
 
 
 @pytest.mark.parametrize("name", SERVERS)

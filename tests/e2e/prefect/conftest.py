@@ -217,7 +217,7 @@ class Server:
             ended = {one["name"]: one["state_name"] for one in runs if one["state_type"] in ENDED}
             return ended if len(ended) >= count else None
 
-        return wait_for(f"{count} ended task runs", look, timeout=60)
+        return wait_for(f"{count} ended task runs", look, timeout=240)
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,8 @@ def test_a_module_made_a_moment_ago_is_found(tmp_path: Path) -> None:
     assert code.find("just_now:work", str(tmp_path), {})() == 2
 
 
-def test_a_module_edited_within_the_second_is_loaded_anew(tmp_path: Path) -> None:
+def test_a_module_edited_within_the_second_is_loaded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     file = module(tmp_path, "quickly_edited", 1)
     then = file.stat().st_mtime_ns
     assert code.find("quickly_edited:work", str(tmp_path), {})() == 1

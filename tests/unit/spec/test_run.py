@@ -134,7 +134,7 @@ def test_two_runs_without_an_id_get_different_ones(diamond, session, clock):
 def test_never_more_steps_at_a_time_than_jobs(write, session, clock):
     plan = compile_spec(write("".join(f'  d{i}: {{transform: {{call: "m:f"}}}}\n' for i in range(8))))
     running, most, lock = [0], [0], threading.Lock()
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=120)
 
     def act():
         with lock:

@@ -238,7 +238,7 @@ def test_threads_start_again_after_close_and_in_a_forked_child() -> None:
     assert threads.submit(lambda: 1).result() == 1
     child = os.fork()
     if not child:
-        os._exit(threads.submit(lambda: 7).result(timeout=20))
+        os._exit(threads.submit(lambda: 7).result(timeout=120))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     threads.close()
     threads.close()
