@@ -11,6 +11,7 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,12 @@ def test_a_member_of_5_gib_that_shrinks_is_read_back_by_tools(tmp_path: Path) ->
     assert (tmp_path / "a.zip").stat().st_size < size / 100
     with zipfile.ZipFile(tmp_path / "a.zip") as opened, opened.open("big") as stream:
         assert sum(map(len, iter(lambda: stream.read(16 << 20), b""))) == size
+    for command in (["unzip", "-p"], ["bsdtar", "-xOf"]):
+        if shutil.which(command[0]):
+            with subprocess.Popen([*command, tmp_path / "a.zip", "big"], stdout=subprocess.PIPE) as tool:
+                assert tool.stdout is not None
+                assert sum(map(len, iter(partial(tool.stdout.read, 16 << 20), b""))) == size
+            assert tool.returncode == 0
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
