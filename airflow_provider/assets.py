@@ -12,7 +12,7 @@ from dataset_tasks.ops.function_build import dataset_parts
 from dataset_tasks.ops.requests import PublishResult
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence
+    from collections.abc import Iterable, MutableSequence
     from urllib.parse import SplitResult
 
     from airflow.sdk.definitions.context import Context
@@ -122,11 +122,11 @@ def record_publish(
     """
     extra = version_extra(result, partition)
     asset = dataset_asset(f"{result.project}/{result.name}")
-    declared = next((outlet for outlet in outlets if _same(outlet, asset)), None)
+    outlet = declared(asset, outlets)
     if result.unchanged:
-        outlets[:] = [outlet for outlet in outlets if not _same(outlet, asset)]
-    elif isinstance(declared, Asset):
-        event = context["outlet_events"][declared]
+        outlets[:] = [other for other in outlets if not _same(other, asset)]
+    elif outlet is not None:
+        event = context["outlet_events"][outlet]
         event.extra = extra
         if as_key and partition is not None:
             if not hasattr(event, "add_partitions"):
@@ -142,6 +142,11 @@ def record_publish(
     else:
         outlets.append(PUBLISHED)
         context["outlet_events"][PUBLISHED].add(asset, extra=extra)
+
+
+def declared(asset: Asset, outlets: Iterable[object]) -> Asset | None:
+    """The outlet of a task that is this asset, whatever watchers and extra it was given; None where there is none."""
+    return next((outlet for outlet in outlets if isinstance(outlet, Asset) and outlet.uri == asset.uri), None)
 
 
 def triggering_versions(context: Context) -> dict[str, list[str]]:

@@ -42,6 +42,43 @@ def operation_key(context: Context) -> str:
     return f"{key}/{cleared}" if cleared else key
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskOfKey:
+    """The task that recorded an operation, as its key says."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+    def state(self) -> str | None:
+        """Its state, as the server knows it; None where this Airflow has no such task. For workers and triggerers."""
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        runs = RuntimeTaskInstance.get_task_states(
+            dag_id=self.dag_id,
+            task_ids=[self.task_id],
+            run_ids=[self.run_id],
+            map_index=self.map_index,
+        )
+        name = self.task_id if self.map_index < 0 else f"{self.task_id}_{self.map_index}"
+        states = runs.get(self.run_id, {})
+        return states[name] or "none" if name in states else None
+
+
+def task_of(key: str) -> TaskOfKey | None:
+    """The task of an operation's key; None where it is of no Airflow task. Names in Airflow hold no slash.
+
+    >>> task_of("airflow/crm/monday/orders.publish/-1/publish").task_id
+    'orders.publish'
+    >>> task_of("prefect/crm/monday/orders.publish")
+    """
+    match key.split("/"):
+        case ["airflow", dag_id, run_id, task_id, map_index, *_]:
+            return TaskOfKey(dag_id, run_id, task_id, int(map_index))
+    return None
+
+
 def origin(context: Context, *, step: str = "", spec_digest: str = "") -> dict[str, JsonValue]:
     """Where a version comes from: kept on each version that the task makes."""
     ti = context["ti"]

@@ -83,7 +83,9 @@ class DecoratedDatasetOperator(DecoratedOperator, StoppableOperator):
         self.skip_when_unchanged = skip_when_unchanged
         self.conn_id = conn_id
         if (publish or alias) and not _is_template(dataset):
-            self.add_outlets([assets.dataset_asset(dataset)])
+            asset = assets.dataset_asset(dataset)
+            if assets.declared(asset, self.outlets) is None:  # theirs may have watchers
+                self.add_outlets([asset])
 
     def work(self, context: Context) -> dict[str, JsonValue]:
         """Makes the version, and publishes it where that was asked for.

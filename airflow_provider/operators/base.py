@@ -45,6 +45,9 @@ class StoppableOperator(BaseOperator):
     def execute(self, context: Context) -> Any:  # Any: what Airflow's own `execute` gives
         """Runs `work`, open to being stopped."""
         self._at_work = True
+        if self.execution_timeout is not None:
+            # Airflow raises an error in the work and waits for it to come out, however long a store holds up its threads.
+            self._end_in(self.execution_timeout.total_seconds() + STOP_WITHIN)
         try:
             return self.work(context)
         finally:
@@ -72,10 +75,16 @@ class StoppableOperator(BaseOperator):
         """
         if self._at_work:
             self._at_work = False  # a second signal does not interrupt the cleaning up
-            self._last_word = threading.Timer(STOP_WITHIN, os._exit, (_STOPPED,))
-            self._last_word.daemon = True
-            self._last_word.start()
+            if self._last_word is not None:
+                self._last_word.cancel()
+            self._end_in(STOP_WITHIN)
             raise SystemExit(_STOPPED)
+
+    def _end_in(self, seconds: float) -> None:
+        """Ends the process then, unless the work has stopped by itself."""
+        self._last_word = threading.Timer(seconds, os._exit, (_STOPPED,))
+        self._last_word.daemon = True
+        self._last_word.start()
 
     def get_openlineage_facets_on_complete(self, task_instance: object) -> Any:  # Any: of a provider that may be absent
         """The versions that the task read and made, for OpenLineage; None where it made and found none."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider import settings
+from airflow_provider import running, settings
 from airflow_provider.conditions import Condition, facts
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID, DatasetHook
 from dataset_tasks.errors import DatasetError
@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 #: How many events one look takes from the catalog.
 _BATCH = 500
 _SEEN = "dataset_tasks_sequence"
+#: States in which a task stays; None is that of a task that this Airflow does not have.
+_ENDED = (None, "success", "failed", "skipped", "upstream_failed", "removed")
 
 
 async def in_session(conn_id: str, work: Callable[[Session], _T]) -> _T:
@@ -76,7 +78,8 @@ class DatasetEventTrigger(BaseEventTrigger):
     """Tells Airflow of versions that come from outside of it: `AssetWatcher(name=..., trigger=DatasetEventTrigger(...))`.
 
     All watched datasets of a connection share one look into the catalog (Airflow 3.3; before, each has its own). Where the
-    asset has a state store, what was published while no triggerer ran is told when one does.
+    asset has a state store, what was published while no triggerer ran is told when one does. What a task of this Airflow
+    published is left out: that task has emitted the event.
 
     Args:
         dataset: `project/name`.
@@ -152,10 +155,11 @@ class DatasetEventTrigger(BaseEventTrigger):
                 await self._remember(seen)
             elif not joined:
                 async for one in self._missed(seen, known):
-                    await self._remember(int(str(one["sequence"])))
-                    yield fired(one)
+                    if not await self._has_its_event(one):
+                        await self._remember(int(str(one["sequence"])))
+                        yield fired(one)
             joined = True
-            if at > seen and self._is_mine(told):
+            if at > seen and self._is_mine(told) and not await self._has_its_event(told):
                 await self._remember(at)
                 yield fired(told)
             seen = max(seen, at)
@@ -180,6 +184,22 @@ class DatasetEventTrigger(BaseEventTrigger):
     def _is_mine(self, told: dict[str, JsonValue]) -> bool:
         mine = told.get("event") == self.event and f"{told['project']}/{told['name']}" == self.dataset
         return mine and (self.alias is None or told.get("alias") == self.alias)
+
+    async def _has_its_event(self, told: dict[str, JsonValue]) -> bool:
+        """Whether a task of this Airflow published the version: its success emits the event already.
+
+        Waits until the task has ended: one that fails after it has published emits nothing.
+        """
+        if told.get("event") != "published":
+            return False
+        version_id = str(told["version_id"])
+        keys = await in_session(self.conn_id, lambda session: session.catalog.publish_keys([version_id]))
+        task = running.task_of(keys.get(version_id, ""))
+        if task is None:
+            return False
+        while (state := await sync_to_async(task.state)()) not in _ENDED:  # noqa: ASYNC110  # the server is asked
+            await asyncio.sleep(self.poll_interval)
+        return state == "success"
 
     async def _remember(self, sequence: int) -> None:
         store = getattr(self, "asset_state_store", None)

@@ -353,6 +353,15 @@ class Queries:
         query = sa.select(sa.func.max(t.events.c.sequence))
         return self.db.read(lambda connection: connection.execute(query).scalar()) or 0
 
+    def publish_keys(self, version_ids: Collection[str]) -> dict[str, str]:
+        """Under which key each of these versions was published, by version id; none for those of which it is not recorded."""
+        query = (
+            sa.select(t.operations.c.version_id, t.operations.c.key)
+            .where(t.operations.c.verb == "publish", t.operations.c.version_id.in_(version_ids))
+            .order_by(t.operations.c.created.desc())  # later ones found it published, and moved an alias
+        )
+        return dict(self.db.read(lambda connection: connection.execute(query).tuples().all()))
+
     def unjournaled(self, version_id: str | None = None, *, before: datetime | None = None) -> list[tuple[str, Event]]:
         """Events whose journal object does not stand yet, with the id of the store it belongs in.
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -155,6 +156,28 @@ def test_work_that_does_not_stop_is_ended_with_its_process(
 
     with pytest.raises(SystemExit):
         Stuck(task_id="stuck", name="orders").execute(context)
+
+
+def test_work_that_hangs_past_its_execution_timeout_is_ended_with_its_process(
+    shop: Shop, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(base, "STOP_WITHIN", 0.01)
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+
+    class Stuck(DatasetCreateOperator):
+        def work(self, context: Any) -> Any:
+            assert ended.wait(30)
+
+    class Timely(DatasetCreateOperator):
+        def work(self, context: Any) -> Any:
+            return "done"
+
+    Stuck(task_id="stuck", name="orders", execution_timeout=timedelta(seconds=0.01)).execute(context)
+    task = Timely(task_id="timely", name="orders", execution_timeout=timedelta(hours=1))
+    task.execute(context)
+    assert task._last_word is not None
+    assert task._last_word.finished.is_set()  # it was called off
 
 
 def test_work_that_stops_in_time_is_left_to_end(shop: Shop, context: dict[str, Any]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Asset, AssetWatcher, task
 
 from airflow_provider.assets import dataset_asset
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
+from airflow_provider.triggers.dataset import DatasetEventTrigger
 from dataset_tasks.errors import InvalidArgumentError, TransformError
 from dataset_tasks.ops.requests import Create, Publish, Transform
 
@@ -61,6 +62,15 @@ def test_a_publish_follows_the_build_and_emits_its_event(session: Any, context: 
     assert session.published == [Publish(ref=VERSION, alias="prod")]
     assert session.calls[-1].key == "airflow/shop/manual__1/create/-1/publish"
     assert context["outlet_events"][dataset_asset("crm/orders")].extra["version_id"] == VERSION
+
+
+def test_an_outlet_that_is_given_is_the_one_that_emits() -> None:
+    watcher = AssetWatcher(name="orders", trigger=DatasetEventTrigger(dataset="crm/orders"))
+    asset = dataset_asset("crm/orders")
+    watched = Asset(name=asset.name, uri=asset.uri, watchers=[watcher])
+    with DAG("crm", schedule=None):
+        made = task.dataset("crm/orders", publish=True, outlets=[watched])(features)()
+    assert [outlet.watchers for outlet in made.operator.outlets] == [[watcher]]
 
 
 def test_nothing_new_emits_nothing_and_skips_where_that_is_wanted(session: Any, context: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk import DAG, Asset, AssetWatcher
 from airflow.sdk.exceptions import TaskDeferred
 
+from airflow_provider import running
 from airflow_provider.assets import dataset_asset
 from airflow_provider.compat import AirflowFailException
 from airflow_provider.conditions import Condition
@@ -18,6 +19,7 @@ from airflow_provider.sensors.dataset import DatasetSensor
 from airflow_provider.triggers.dataset import DatasetEventTrigger, DatasetTrigger
 from dataset_tasks.catalog.queries import Queries
 from dataset_tasks.errors import CatalogUnavailableError, InvalidArgumentError
+from dataset_tasks.ops.requests import Publish
 from tests.unit.airflow.catalogs import Shop, shop
 
 __all__ = ["shop"]
@@ -295,6 +297,39 @@ def test_what_was_published_while_no_triggerer_ran_is_told_when_one_does(shop: S
     third = listener()
     asyncio.run(third.run(lambda: None, until=lambda: True))
     assert third.told == [[]]
+
+
+def test_what_a_task_of_this_airflow_published_has_its_event_already(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {
+        "done": ["success"],
+        "slow": ["running", "none", "success"],
+        "failed": ["running", "failed"],
+        "else": [None],
+    }
+    asked: list[str] = []
+
+    def state(task: running.TaskOfKey) -> str | None:
+        asked.append(task.task_id)
+        states = here[task.task_id]
+        return states.pop(0) if len(states) > 1 else states[0]
+
+    monkeypatch.setattr(running.TaskOfKey, "state", state)
+    fan = Fan([watch("crm/orders")])
+    wanted: list[str] = []
+
+    def steps() -> None:
+        for task_id in here:
+            version = shop.completed()
+            shop.session.run(Publish(ref=version.id), key=f"airflow/crm/monday/{task_id}/-1/publish")
+            shop.session.run(Publish(ref=version.id, alias="prod"), key=f"airflow/crm/tuesday/{task_id}/-1")
+            wanted.extend([version.id] if task_id in ("failed", "else") else [])
+        wanted.append(shop.published().id)
+
+    asyncio.run(fan.run(steps, until=lambda: len(fan.told[0]) == 3))
+    assert [told["version_id"] for told in fan.told[0]] == wanted
+    assert asked == ["done", "slow", "slow", "slow", "failed", "failed", "else"]
 
 
 def test_an_event_that_was_told_before_is_not_told_again(shop: Shop) -> None:
