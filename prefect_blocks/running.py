@@ -238,6 +238,8 @@ class Work:
             try:
                 stack.enter_context(concurrency(self.limit, strict=True))
             except ConcurrencySlotAcquisitionError as error:
+                if error.__cause__ is not None:
+                    raise  # Prefect's API is away: another try may do
                 raise InvalidArgumentError(
                     f"Prefect has no concurrency limit {self.limit!r}, which the block of the catalog names",
                     hint=f"Make it: prefect gcl create {self.limit} --limit 2",

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
@@ -35,6 +36,8 @@ def slots(monkeypatch: pytest.MonkeyPatch, session: FakeSession) -> list[str]:
     def concurrency(name: str, *, strict: bool) -> Iterator[None]:
         if name == "none":
             raise ConcurrencySlotAcquisitionError("no such limit")
+        if name == "away":
+            raise ConcurrencySlotAcquisitionError("no slots") from httpx.ConnectError("no server")
         assert strict, "a limit that is not there would be no limit"
         log.append(f"take {name}")
         yield
@@ -76,6 +79,16 @@ def test_a_limit_that_is_not_there_is_an_error_and_nothing_is_done(
     with in_task(), pytest.raises(InvalidArgumentError, match="no concurrency limit 'none'") as caught:
         tasks.upload_dataset.fn(VERSION, catalog=DatasetCatalog(embedded=True, concurrency_limit="none"))
     assert "prefect gcl create none" in caught.value.hint
+    assert slots == []
+
+
+def test_a_server_that_is_away_is_not_taken_for_a_limit_that_is_not_there(
+    session: FakeSession, slots: list[str], in_task: InTask
+) -> None:
+    catalog = DatasetCatalog(embedded=True, concurrency_limit="away")
+    with in_task(), pytest.raises(ConcurrencySlotAcquisitionError) as caught:
+        tasks.upload_dataset.fn(VERSION, catalog=catalog)
+    assert running.is_worth_retrying(caught.value)
     assert slots == []
 
 
