@@ -16,6 +16,7 @@ SHARED = {"venv_backend": "none"}
 ISOLATED = {
     "core": "test,examples",
     "airflow": "airflow,test,examples",
+    "oldest-airflow": "airflow,test,examples",
     "prefect": "prefect,test,examples",
     "newest-prefect": "prefect,test,examples",  # what pip takes today: Airflow holds the pinned one back
 }
@@ -87,7 +88,8 @@ def e2e(session: nox.Session) -> None:
 @nox.session(**SHARED)
 def faults(session: nox.Session) -> None:
     """Kills, cuts, full disks: every point; then every guard taken out; and the scorecard of both."""
-    tool(session, "pytest", "-q", "-m", "faults", *session.posargs, FAULTS_SWEEP="full", FAULTS_KEEP="1")
+    spread = ("-n", "auto", "--dist", "load", "--maxschedchunk", "1", "tests/faults")
+    tool(session, "pytest", "-q", *spread, *session.posargs, FAULTS_SWEEP="full", FAULTS_KEEP="1")
     session.run(sys.executable, "tests/faults/guards.py", "--keep")
     session.run(sys.executable, "scripts/scorecard.py")
 
@@ -117,7 +119,8 @@ def bench(session: nox.Session) -> None:
 @nox.parametrize("which", list(ISOLATED), ids=list(ISOLATED))
 def isolated(session: nox.Session, which: str) -> None:
     """The core without orchestrators, and each plug-in without the other."""
-    pins = () if which.startswith("newest") else ("-c", "constraints.txt")
+    own = Path(f"tests/isolated/{which}.txt")
+    pins = () if which.startswith("newest") else ("-c", str(own) if own.exists() else "constraints.txt")
     packages, tests = MORE.get(which, ((), ()))
     session.install("--compile-bytecode", *pins, "-e", f".[{ISOLATED[which]}]", *packages)
     name = which.rpartition("-")[2]

@@ -318,6 +318,7 @@ def merged(context: Context, parents: Sequence[Version], store_id: str) -> Conte
         bytes=index.bytes,
         content_hash=index.content_hash,
         objects=tuple(ref.key for ref in refs),
+        needs=tuple(sorted(index.objects.keys() - {ref.key for ref in refs})),
     )
 
 

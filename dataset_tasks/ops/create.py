@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dataset_tasks.catalog.registry import OBJECTS_GONE
 from dataset_tasks.catalog.writes import Content, NewVersion
-from dataset_tasks.errors import InvalidArgumentError, StateError
+from dataset_tasks.errors import ConflictError, IntegrityError, InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import EMPTY
 from dataset_tasks.model import Input, Version
@@ -13,6 +14,9 @@ from dataset_tasks.ops import retention, unchanged
 from dataset_tasks.ops.content import merged
 from dataset_tasks.ops.context import Context, about
 from dataset_tasks.ops.requests import Create, CreateResult
+
+#: How often a draft is begun anew whose parents' bytes were moved by `repack` and freed by `gc` in just that moment.
+_TRIES = 3
 
 
 def run(context: Context, request: Create) -> CreateResult:
@@ -26,7 +30,18 @@ def run(context: Context, request: Create) -> CreateResult:
         StateError: One of them is not final.
         AlreadyExistsError: The version string is taken.
         KeyReusedError: The key has made another draft, with other parameters.
+        IntegrityError: The manifest of a parent is missing or damaged.
     """
+    for left in reversed(range(_TRIES)):
+        try:
+            return _made(context, request)
+        except (ConflictError, IntegrityError) as error:
+            if not left or (isinstance(error, ConflictError) and error.kind != OBJECTS_GONE):
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _made(context: Context, request: Create) -> CreateResult:
     catalog = context.session.catalog
     parents = [catalog.resolve(ref) for ref in request.parents]
     inputs = [(each, catalog.resolve(each.ref)) for each in request.inputs]
@@ -97,5 +112,6 @@ def _start(context: Context, parents: list[Version], store_id: str) -> Content:
             files=only.files,
             bytes=only.bytes,
             content_hash=only.content_hash,
+            needs=(only.index.key,) if only.index is not None else (),  # it goes before what it refers to
         )
     return replace(merged(context, parents, store_id), new_bytes=0)

@@ -173,6 +173,10 @@ def child_of_sparse(_home: Path) -> Request:
     return Create(name="q", project="p", parents=("p/q@1.0.1",), version="9")
 
 
+def merged_of_sparse(_home: Path) -> Request:
+    return Create(name="m", project="p", parents=("p/q@1.0.1", "p/q2@latest"))
+
+
 def healed(session: Session, first: str, second: str) -> None:
     both_well(session, first, second)
     assert not [version.label for version in session.catalog.versions() if version.quarantined]
@@ -257,6 +261,7 @@ _PAIRS = [
     Pair("repack/publish", sparse, repack, publish_sparse, told_or_done),
     Pair("publish/repack", sparse, publish_sparse, repack, told_or_done),
     Pair("create-child/repack+gc", sparse, child_of_sparse, repack_and_free, both_well),
+    Pair("create-merged/repack+gc", sparse, merged_of_sparse, repack_and_free, both_well),
     Pair("copy/repack+gc", history, copy_to, repack_and_free, both_well),
     Pair("get/repack+gc", history, get, repack_and_free, both_well),
     Pair("upload/repack+gc", alike, upload, repack_and_free, uploaded_all),

@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -105,6 +106,7 @@ class Outcome:
 
     scenario: str
     points: dict[str, int] = field(default_factory=dict)
+    all_points: dict[str, int] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
     survived: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -291,8 +293,9 @@ def swept(scenario: Scenario, modes: tuple[str, ...], stride: int, offset: int, 
         stored.empty()
         sweep = Sweep(scenario, base, stored)
         outcome.points = sweep.reached
-        chosen = list(points(sweep.reached, modes))[offset % stride :: stride]
-        for name, hit, mode in chosen:
+        every = list(points(sweep.reached, modes))
+        outcome.all_points = Counter(mode for _, _, mode in every)
+        for name, hit, mode in every[offset % stride :: stride]:
             sweep.restore()
             code = sweep.disturbed(Rule(name, action_of(mode), hit))
             found = list(sweep.problems(mode, code))
@@ -330,7 +333,8 @@ def main() -> None:
         json.dumps(
             {
                 each.scenario: {
-                    name: getattr(each, name) for name in ("points", "tries", "survived", "failures", "leftovers")
+                    name: getattr(each, name)
+                    for name in ("points", "all_points", "tries", "survived", "failures", "leftovers")
                 }
                 for each in outcomes
             }
