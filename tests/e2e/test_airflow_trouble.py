@@ -6,6 +6,7 @@ import importlib.util
 import os
 import secrets
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,38 @@ def test_a_task_that_is_killed_in_mid_upload_goes_on_where_it_was(airflow: Any, 
     airflow.clear("killed", "first", "upload", "finalize", "publish")
     assert airflow.wait_for_run("killed", "first")["state"] == "success"
     assert only(session, airflow, "killed") == version
+
+
+def test_a_task_that_is_told_to_stop_in_mid_upload_ends_at_once_and_its_retry_goes_on(
+    airflow: Any, session: Session, noise: Path
+) -> None:
+    from example_flows.demo.services import wait_for
+
+    airflow.unpause("stopped")
+    airflow.trigger("stopped", "first", conf={"folder": str(noise)})
+    stuck = noise / "stuck"
+    pid = wait_for("the upload to stand still", lambda: int(stuck.read_text()) if stuck.exists() else None, timeout=120)
+    (draft,) = versions(session, "stopped")["orders"]
+    before = len(session.catalog.objects_of(draft.id, "chunk"))
+    os.kill(pid, signal.SIGTERM)
+    asked = time.monotonic()
+    wait_for("the task to end", lambda: True if _gone(pid) else None, timeout=30)
+    print(f"SIGTERM to end: {time.monotonic() - asked:.1f} s, with an upload that hangs")
+
+    assert airflow.wait_for_run("stopped", "first")["state"] == "success"
+    assert tries(airflow, "stopped", "first")["upload"] == 2
+    version = only(session, airflow, "stopped")
+    assert version.id == draft.id  # it was left for the retry
+    assert len(content(session, version)) == 7
+    assert 0 < before < len(session.catalog.objects_of(version.id, "chunk"))
+
+
+def test_an_upload_that_hangs_past_its_execution_timeout_ends_and_its_retry_goes_on(
+    airflow: Any, session: Session, noise: Path
+) -> None:
+    assert set(run(airflow, "overdue", "first", noise).values()) == {"success"}
+    assert tries(airflow, "overdue", "first")["upload"] == 2
+    assert len(content(session, only(session, airflow, "overdue"))) == 7
 
 
 def test_a_task_that_was_taken_for_dead_changes_nothing_when_it_wakes(

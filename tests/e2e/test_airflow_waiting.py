@@ -63,6 +63,26 @@ def test_what_is_published_outside_starts_the_dags_that_watch_it(airflow: Any, s
         assert airflow.xcom(dag, one["dag_run_id"], "seen") == {version.dataset: [version.id]}
 
 
+def test_a_version_that_is_published_here_and_watched_has_one_event(
+    airflow: Any, session: Session, folder: Path
+) -> None:
+    from example_flows.demo.services import wait_for
+
+    assert set(run(airflow, "makes_own", "first", {}).values()) == {"success"}
+    (own,) = versions(session, "watched")["own"]
+    outside = made(session, "watched/own", folder)
+    session.run(Publish(ref=outside.id))  # the watcher comes to it after the other
+
+    def both() -> list[Any] | None:
+        events = airflow.asset_events("dataset://watched/own")
+        return events if len(events) >= 2 else None
+
+    events = wait_for("both events", both, timeout=120)
+    told = [event["extra"].get("version_id") or event["extra"]["payload"]["version_id"] for event in events]
+    assert sorted(told) == sorted([own.id, outside.id])
+    assert sorted("payload" in event["extra"] for event in events) == [False, True]
+
+
 def test_partitions_start_a_run_each(airflow: Any, session: Session) -> None:
     from example_flows.demo.services import wait_for
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dataset_tasks.failpoints import Rule
 from dataset_tasks.testing.failpoints import injected
 
 FOLDER = {"folder": Param("", type="string")}
+TIMEOUTS = {"overdue": timedelta(seconds=15)}
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 
 
@@ -43,8 +45,19 @@ def frozen(point: str) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def stuck(point: str) -> None:
+    """A store that does not answer any more."""
+    tell("stuck", str(os.getpid()))
+    threading.Event().wait(600)
+
+
 #: By DAG.
-TROUBLE = {"killed": [Rule("upload.after_chunk", killed, 2)], "zombie": [Rule("upload.before_commit", frozen)]}
+TROUBLE = {
+    "killed": [Rule("upload.after_chunk", killed, 2)],
+    "overdue": [Rule("upload.after_chunk", stuck, 2)],
+    "stopped": [Rule("upload.after_chunk", stuck, 2)],
+    "zombie": [Rule("upload.before_commit", frozen)],
+}
 
 
 class TroubledUpload(DatasetUploadOperator):
@@ -62,7 +75,14 @@ for dag_id in TROUBLE:
         create = DatasetCreateOperator(task_id="create", project=dag_id, name="orders")
         draft = create.output["version_id"]
         add = DatasetAddOperator(task_id="add", ref=draft, path="{{ params.folder }}/orders")
-        upload = TroubledUpload(task_id="upload", ref=draft, chunk_size=0.001, max_workers=1, **RETRIES)
+        upload = TroubledUpload(
+            task_id="upload",
+            ref=draft,
+            chunk_size=0.001,
+            max_workers=1,
+            execution_timeout=TIMEOUTS.get(dag_id),
+            **RETRIES,
+        )
         finalize = DatasetFinalizeOperator(task_id="finalize", ref=draft, **RETRIES)
         publish = DatasetPublishOperator(task_id="publish", ref=finalize.output["version_id"], alias="prod")
         chain(create, add, upload, finalize)

@@ -36,8 +36,11 @@ def watched(dataset: str) -> Asset:
     return Asset(name=asset.name, uri=asset.uri, watchers=[AssetWatcher(name=f"{dataset}-watch", trigger=trigger)])
 
 
-for dag_id, dataset in (("watched", "watched/orders"), ("watched_visits", "watched/visits")):
-    with DAG(dag_id, schedule=[watched(dataset)]):
+#: One object for each: Airflow keeps the watchers of an asset as it read them last, in whatever DAG.
+OWN = watched("watched/own")
+WATCHED = {"watched": watched("watched/orders"), "watched_visits": watched("watched/visits"), "watched_own": OWN}
+for dag_id, asset in WATCHED.items():
+    with DAG(dag_id, schedule=[asset]):
 
         @task
         def seen():
@@ -45,6 +48,15 @@ for dag_id, dataset in (("watched", "watched/orders"), ("watched_visits", "watch
             return triggering_versions(get_current_context())
 
         seen()
+
+with DAG("makes_own", schedule=None):
+
+    @task.dataset("watched/own", publish=True, outlets=[OWN])
+    def own(inputs, output, run):
+        """A new version in each run."""
+        (output / "run.txt").write_text(run)
+
+    own(run="{{ run_id }}")
 
 told = dag_from_spec(HERE / "parts" / "told.yaml")
 by_day = dag_from_spec(HERE / "parts" / "days.yaml", partition_events=True)

@@ -129,6 +129,14 @@ def test_a_run_before_the_start_is_not_passed_over_in_silence(spec: Any, session
     assert session.calls == []
 
 
+@pytest.mark.parametrize("ticks", ['cron: "0 0 * * *"', "every: 1d"])
+def test_a_backfill_makes_a_run_for_each_window_from_the_start_on(spec: Any, serialized: Any, ticks: str) -> None:
+    dag = serialized(dag_from_spec(spec(top=f'schedule: {{{ticks}, start: "2024-01-03"}}')))
+    infos = dag.iter_dagrun_infos_between(pendulum.datetime(2024, 1, 1), pendulum.datetime(2024, 1, 5))
+    windows = [(info.data_interval.start.day, info.data_interval.end.day) for info in infos]
+    assert windows == [(3, 4), (4, 5), (5, 6)]
+
+
 @pytest.mark.parametrize("catchup", [True, False])
 @pytest.mark.parametrize("ticks", ['cron: "0 6 * * *"', "every: 24h"])
 def test_the_scheduler_begins_at_the_start_without_a_start_date(

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG, BaseOperator, task
 
 from airflow_provider import operators
 from airflow_provider.assets import dataset_asset
@@ -118,6 +118,25 @@ def test_all_operators_serialize_with_their_dag(serialized: Any) -> None:
             operator(task_id=operator.operation.verb, **arguments)
     again = serialized(dag)
     assert sorted(again.task_ids) == sorted(OPERATIONS)
+
+
+def test_every_operator_maps_over_keywords_that_are_known_only_in_the_run(serialized: Any) -> None:
+    with DAG("mapped", schedule=None) as dag:
+
+        @task
+        def arguments() -> list[dict[str, object]]:
+            return []
+
+        for operator in ALL:
+            verb = operator.operation.verb
+            given = arguments.override(task_id=f"for_{verb}")()
+            operator.partial(task_id=verb, pool="default_pool", retries=1).expand_kwargs(given)
+    assert set(OPERATIONS) < set(serialized(dag).task_ids)
+    for operator in ALL:
+        needed = NEEDED.get(operator.operation.verb, {"ref": VERSION})
+        one = dag.task_dict[operator.operation.verb].unmap(dict(needed))
+        assert one.request(CATALOG) == make(operator).request(CATALOG)
+        assert one.retries == 1
 
 
 def test_an_operator_maps_over_its_arguments(serialized: Any) -> None:
