@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 SWEEP = os.environ.get("FAULTS_SWEEP", "")
 ON_SERVERS_TOO = os.environ.get("FAULTS_SERVERS", SWEEP)
 IS_FULL = bool(SWEEP)
+#: So many programs do all pairs, or all that is done on servers.
+_PROGRAMS = 10
 
 
 def stride(sample: int, wanted: str = SWEEP) -> str:
@@ -133,6 +135,16 @@ def _program(name: str, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def nothing_failed(found: dict[str, Any]) -> None:
+    assert [failure for each in found.values() for failure in each["failures"]] == []
+    assert [name for name, each in found.items() if not each["tries"]] == []
+
+
+def parts(names: list[str]) -> list[list[str]]:
+    """What one program each is asked to do: some more than one thing, as each program loads everything first."""
+    return [names[start::_PROGRAMS] for start in range(min(_PROGRAMS, len(names)))]
+
+
 def figures(found: dict[str, Any], mode: str) -> tuple[int, int, int]:
     """How many points of a mode were tried, survived, and are there."""
     return found["tries"][mode], found["survived"].get(mode, 0), found["all_points"][mode]
@@ -149,37 +161,37 @@ def test_an_operation_that_was_interrupted_ends_as_if_nothing_had_happened_when_
     assert found["tries"]
 
 
-@pytest.mark.parametrize("scenario", ON_SERVERS)
+@pytest.mark.parametrize("scenarios", parts(ON_SERVERS))
 def test_an_operation_that_was_interrupted_ends_so_with_its_catalog_in_postgresql_and_its_objects_in_s3(
-    scenario: str, record_property: Tell
+    scenarios: list[str], record_property: Tell
 ) -> None:
     every = stride(41, ON_SERVERS_TOO)
-    found = _program("sweep.py", "--backend", "servers", "--only", scenario, "--stride", every)[scenario]
-    for mode in found["tries"]:
-        record_property("faults", (f"crash points on PostgreSQL and S3, {mode}", *figures(found, mode)))
-    assert found["failures"] == []
-    assert found["tries"]
+    found = _program("sweep.py", "--backend", "servers", "--stride", every, "--only", *scenarios)
+    for each in found.values():
+        for mode in each["tries"]:
+            record_property("faults", (f"crash points on PostgreSQL and S3, {mode}", *figures(each, mode)))
+    nothing_failed(found)
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-def test_two_workers_lose_nothing_whatever_their_order(pair: str, record_property: Tell) -> None:
-    found = _program("workers.py", "--only", pair, "--stride", stride(23))[pair]
-    record_property("faults", ("interleavings of two workers", found["tries"], found["survived"], found["points"]))
-    assert found["failures"] == []
-    assert found["tries"]
+@pytest.mark.parametrize("pairs", parts(PAIRS))
+def test_two_workers_lose_nothing_whatever_their_order(pairs: list[str], record_property: Tell) -> None:
+    found = _program("workers.py", "--stride", stride(23), "--only", *pairs)
+    for each in found.values():
+        what = "interleavings of two workers"
+        record_property("faults", (what, each["tries"], each["survived"], each["points"]))
+    nothing_failed(found)
 
 
-@pytest.mark.parametrize("pair", WORKERS_ON_SERVERS)
+@pytest.mark.parametrize("pairs", parts(WORKERS_ON_SERVERS))
 def test_workers_lose_nothing_with_their_catalog_in_postgresql_and_their_objects_in_s3(
-    pair: str, record_property: Tell
+    pairs: list[str], record_property: Tell
 ) -> None:
     every = stride(11, ON_SERVERS_TOO)
-    found = _program("workers.py", "--backend", "servers", "--only", pair, "--stride", every)[pair]
-    record_property(
-        "faults", ("interleavings on PostgreSQL and S3", found["tries"], found["survived"], found["points"])
-    )
-    assert found["failures"] == []
-    assert found["tries"]
+    found = _program("workers.py", "--backend", "servers", "--stride", every, "--only", *pairs)
+    for each in found.values():
+        what = "interleavings on PostgreSQL and S3"
+        record_property("faults", (what, each["tries"], each["survived"], each["points"]))
+    nothing_failed(found)
 
 
 @pytest.mark.parametrize("zombie", ZOMBIES)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -248,12 +249,18 @@ def main() -> None:
     print(json.dumps(report))
 
 
+def _prepared(pair: Pair) -> str:
+    return pair.prepare.__name__
+
+
 def reported(base: Path, stored: Backend, only: list[str] | None, stride: int) -> dict[str, Any]:
     """What came of everything that was asked for."""
     report: dict[str, Any] = {}
-    for pair in PAIRS:
-        if not only or pair.name in only:
-            report[pair.name] = swept(Stage(base, pair.prepare, stored), pair, stride)
+    wanted = [pair for pair in PAIRS if not only or pair.name in only]
+    for _, alike in groupby(sorted(wanted, key=_prepared), key=_prepared):
+        pairs = list(alike)
+        stage = Stage(base, pairs[0].prepare, stored)
+        report |= {pair.name: swept(stage, pair, stride) for pair in pairs}
     for name, prepare, request in (
         ("zombie finalize", uploaded, finalize), ("zombie upload", draft, upload), ("zombie publish", history, publish),
         ("zombie gc", littered, gc),
