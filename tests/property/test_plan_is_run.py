@@ -1,4 +1,6 @@
-"""What `plan` says is what `run` does: over random specs, changes of files, edits of the spec, and damage."""
+"""What `plan` says is what `run` does: over random specs, changes of files, edits of the spec, damage, and windows
+in any order.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from dataset_tasks.spec.outcome import RunReport, Status
 from dataset_tasks.spec.plan import Plan, Scope
 from dataset_tasks.spec.preview import DatasetPreview, preview
 from dataset_tasks.spec.run import run_plan
+from dataset_tasks.spec.windows import window_for
 
 FILES = ["a.csv", "b.csv", "sub/a.csv", "sub/c.txt"]
 WORK = """\
@@ -75,6 +78,18 @@ acts = st.one_of(
     st.tuples(st.just("answer"), st.integers(0, 3), st.booleans(), st.none()),
     st.tuples(st.just("nothing"), st.integers(0, 3), st.none(), st.none()),
 )
+
+
+DAILY = {"cron": "0 0 * * *", "start": "2026-01-01"}
+#: Windows come in any order, and runs by hand between them.
+days = st.one_of(st.none(), st.integers(1, 4).map(lambda day: f"2026-01-0{day}"))
+
+
+def scope(plan: Plan, day: str | None) -> Scope:
+    window = window_for(plan.schedule, day) if day is not None else None
+    if window is None:
+        return Scope(run_id="plan")
+    return Scope(run_id="plan", interval_start=window.start, interval_end=window.end)
 
 
 def act(folder: Path, session: Session, what: tuple[str, int, Any, Any]) -> None:
@@ -136,7 +151,9 @@ def compare(plan: Plan, session: Session, found: tuple[DatasetPreview, ...], rep
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(specs, st.lists(st.tuples(st.lists(acts, max_size=3), st.integers(0, 3), shapes(0)), min_size=1, max_size=4))
+@given(
+    specs, st.lists(st.tuples(st.lists(acts, max_size=3), st.integers(0, 3), shapes(0), days), min_size=1, max_size=4)
+)
 def test_what_plan_says_is_what_run_does(datasets: tuple[Shape, ...], rounds: list[Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="plan-is-run-") as place:
         folder = Path(place)
@@ -147,15 +164,15 @@ def test_what_plan_says_is_what_run_does(datasets: tuple[Shape, ...], rounds: li
             (folder / f"s{number}" / "a.csv").write_text(f"start {number}")
         keys = {f"d{shape.number}": shape.keys for shape in datasets}
         with open_session(home=folder / "home") as session:
-            for changes, edited, shape in rounds:
+            for changes, edited, shape, day in rounds:
                 for change in changes:
                     act(folder, session, change)
                 if edited == 3:
                     keys["d0"] = shape.keys
-                document = {"version": 1, "name": "n", "project": "p", "datasets": keys}
+                document = {"version": 1, "name": "n", "project": "p", "schedule": DAILY, "datasets": keys}
                 (folder / "s.yaml").write_text(json.dumps(document).replace("MODULE", module))
                 plan = compile_spec(folder / "s.yaml", environ={})
                 before = session.catalog.events()
-                found = preview(plan, session, Scope(run_id="plan"))
+                found = preview(plan, session, scope(plan, day))
                 assert session.catalog.events() == before
-                compare(plan, session, found, run_plan(plan, session, jobs=1))
+                compare(plan, session, found, run_plan(plan, session, date=day, jobs=1))
