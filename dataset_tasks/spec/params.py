@@ -65,8 +65,9 @@ def param_problem(param: Param, value: JsonValue) -> str | None:
     """What is wrong with a value of a parameter, or None."""
     types = _TYPES[param.type]
     if not isinstance(value, types) or (isinstance(value, bool) and param.type != "bool"):
-        quote = f'; quote it: "{value}"' if param.type == "str" and isinstance(value, (int, float)) else ""
-        return f"expected {param.type}, found {value!r}{quote}"
+        written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        quote = f'; quote it: "{written}"' if param.type == "str" and isinstance(value, (int, float)) else ""
+        return f"expected {param.type}, found {repr(value) if isinstance(value, str) else written}{quote}"
     if param.type == "date":
         try:
             date.fromisoformat(str(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Final
@@ -20,12 +21,15 @@ from dataset_tasks.spec.plan import Param, Schedule
 from dataset_tasks.spec.problems import Path, Problems
 from dataset_tasks.spec.shared import Settings
 from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
+from dataset_tasks.spec.texts import check_callable, check_hook, check_texts
 
 #: Keys that a squash leaves no room for: it takes whole versions and ends in a final one.
 NOT_WITH_SQUASH: Final = (
     "parents", "inputs", "previous", "add", "external", "sync", "remove", "transform", "check", "upload",
     "partition",
 )  # fmt: skip
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class Rules:
@@ -58,6 +62,7 @@ class Rules:
             self._dataset(definition, schedule, params)
             self._paths(key, definition.model, check_sources=check_sources)
             self._urls(key, definition.model)
+        check_texts(self.places, pipeline, [param.name for param in params])
         self._assets(definitions)
         order = self._order(definitions)
         if self.problems:
@@ -203,6 +208,7 @@ class Rules:
                     (*path, group, key),
                     f"is an option of the whole pipeline; write it under {group} at the top of the file",
                 )
+        check_hook(self.places, model.airflow, (*path, "airflow"))
         if model.partition is not None and (schedule is None or schedule.start is None):
             self.places.at_value((*path, "partition"), "partition needs schedule.start, the first window")
         self._placeholders(definition, schedule, params)
@@ -239,20 +245,16 @@ class Rules:
         if len(chosen) != 1 and not self.places.within(path):
             self.places.at_value(path, f"expected one of call and run, found {' and '.join(chosen) or 'none'}")
         if transform.call is not None:
-            self._callable(transform.call, (*path, "call"))
+            check_callable(self.places, transform.call, (*path, "call"))
         if transform.run is not None and transform.with_:
             self.places.at_key((*path, "with"), "with gives a call its arguments; write those of run in its list")
         for place, name in enumerate(transform.env_from):
-            if "=" in name or not name:
+            if not _VARIABLE.match(name):
                 self.places.at_value(
                     (*path, "env_from", place), f"{name!r} is not the name of a variable; values go under env"
                 )
-
-    def _callable(self, text: str, path: Path) -> None:
-        module, colon, function = text.partition(":")
-        words = (*module.split("."), *function.split("."))
-        if not colon or not all(word.isidentifier() for word in words):
-            self.places.at_value(path, f'expected "module:function", found {text!r}')
+        if transform.run and not transform.run[0]:
+            self.places.at_value((*path, "run", 0), "is empty; the first item is the program")
 
     def _check(self, check: schema.Check, path: Path) -> None:
         if not (check.model_fields_set - {"severity"}) and not self.places.within(path):
@@ -260,7 +262,7 @@ class Rules:
                 path, "holds no gate; give it min_files, max_files, min_bytes, max_change, tables or call"
             )
         if check.call is not None:
-            self._callable(check.call, (*path, "call"))
+            check_callable(self.places, check.call, (*path, "call"))
         limits = (check.min_files, check.max_files)
         known = all(isinstance(limit, int) for limit in limits)  # a placeholder is known to the run only
         if known and check.min_files is not None and check.max_files is not None and check.min_files > check.max_files:

@@ -36,8 +36,15 @@ def seconds(text: object) -> float:
     5400.0
     """
     if not isinstance(text, str) or not _DURATION.match(text):
-        raise ValueError(f"expected a duration such as 30s, 15m, 6h or 1d, found {text!r}")
+        found = str(text).lower() if isinstance(text, bool) else repr(text)
+        raise ValueError(f"expected a duration such as 30s, 15m, 6h or 1d, found {found}")
     return sum((float(count) * _SECONDS[unit] for count, unit in _DURATION_PART.findall(text)), 0.0)
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"expected 1, found {str(value).lower()}")  # noqa: TRY004  # the validator takes only this
+    return value
 
 
 def _as_list(value: object) -> object:
@@ -350,7 +357,7 @@ class Dataset(Defaults):
 class Pipeline(Part):
     """The whole file."""
 
-    version: Literal[1] = Field(description="Version of this language: 1.")
+    version: Annotated[Literal[1], BeforeValidator(_no_boolean)] = Field(description="Version of this language: 1.")
     name: str = Field(description="Name of the pipeline: DAG id and flow name.")
     project: str | None = Field(default=None, description="Project of datasets that name none.")
     description: str = Field(default="", description="What the pipeline is for.")

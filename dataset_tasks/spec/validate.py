@@ -116,7 +116,7 @@ def _message(finding: ErrorDetails, path: Path, here: object, written: str | Non
     if kind == "too_short":
         return "is empty"
     if kind == "value_error":
-        hint = "; write a unit, such as 30s" if isinstance(here, (int, float)) else ""
+        hint = "; write a unit, such as 30s" if isinstance(here, (int, float)) and "duration" in str(context) else ""
         return f"{context['error']}{hint}"
     return finding["msg"]
 

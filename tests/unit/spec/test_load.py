@@ -236,6 +236,45 @@ def test_a_window_after_another_dataset_is_refused(problems):
     ]
 
 
+def test_texts_that_can_not_be_meant_are_told(problems):
+    found = problems(
+        "version: true\nname: x\nproject: ''\nconnection: '${params.x}'\nstore: 's3://${params.x}/${profile.nam}'\n"
+        "airflow: {owner: '${run.id}', on_failure_callback: tell, tags: ['']}\nprefect: {task_runner: my.threads}\n"
+        "params: {y: {default: ''}}\n"
+        "datasets:\n"
+        "  b:\n"
+        "    description: ''\n"
+        "    metadata: {x: ''}\n"
+        "    partition: ''\n"
+        "    inputs: [p/a]\n"
+        "    transform: {run: ['', ''], env: {A: ''}, env_from: [a-b, '', '${params.y}'], python: ''}\n"
+        "    airflow: {on_failure_callback: 'm:'}\n"
+        "    timeout: true\n",
+        whole=True,
+    )
+
+    assert [problem.removeprefix("spec.yaml:") for problem in found] == [
+        "1:10: version: expected 1, found true",
+        "3:10: project: is empty; give it a value, or leave the key out",
+        "4:13: connection: placeholders are not read here: it is used before the run",
+        "5:14: store: no parameter 'x'; declare it under params",
+        "5:26: store: unknown placeholder ${profile.nam}; did you mean 'profile.name'?",
+        "6:18: airflow.owner: placeholders are not read here: it is used before the run",
+        "6:52: airflow.on_failure_callback: expected \"module:function\", found 'tell'",
+        "6:65: airflow.tags[0]: is empty; give it a value, or leave the key out",
+        "7:24: prefect.task_runner: expected \"module:name\", found 'my.threads'",
+        "10:3: datasets.b: has no project; give one here or at the top of the file",
+        "13:16: datasets.b.partition: partition needs schedule.start, the first window",
+        "15:23: datasets.b.transform.run[0]: is empty; the first item is the program",
+        "15:57: datasets.b.transform.env_from[0]: 'a-b' is not the name of a variable; values go under env",
+        "15:62: datasets.b.transform.env_from[1]: '' is not the name of a variable; values go under env",
+        "15:66: datasets.b.transform.env_from[2]: '${params.y}' is not the name of a variable; values go under env",
+        "15:90: datasets.b.transform.python: is empty; give it a value, or leave the key out",
+        "16:36: datasets.b.airflow.on_failure_callback: expected \"module:function\", found 'm:'",
+        "17:14: datasets.b.timeout: expected a duration such as 30s, 15m, 6h or 1d, found true; write a unit, such as 30s",
+    ]
+
+
 def test_every_placeholder_that_is_wrong_is_told_where_it_stands(problems):
     found = problems(
         "  b:\n"

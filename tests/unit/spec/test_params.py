@@ -44,10 +44,10 @@ def test_values_are_taken_as_they_are_or_out_of_the_text_of_a_command_line(name,
     ("name", "given", "message"),
     [
         ("word", 3, 'word: expected str, found 3; quote it: "3"'), ("count", "three", "count: expected int, found 'three'"),
-        ("count", 1.5, "count: expected int, found 1.5"), ("count", True, "count: expected int, found True"),
+        ("count", 1.5, "count: expected int, found 1.5"), ("count", True, "count: expected int, found true"),
         ("share", "half", "expected float"), ("flag", "yes", "flag: expected bool, found 'yes'"), ("flag", 1, "expected bool"),
         ("items", "a,b", "items: expected list, found 'a,b'"), ("map", "[]", "expected dict"), ("day", "1.1.2013", "expected a date such as"),
-        ("day", "2013-02-30", "expected a date such as"), ("count", None, "count: expected int, found None"),
+        ("day", "2013-02-30", "expected a date such as"), ("count", None, "count: expected int, found null"),
         ("cuont", 1, "no parameter 'cuont'; did you mean 'count'?"), ("zzz", 1, "no parameter 'zzz'; there are word, count"),
     ],
 )  # fmt: skip
