@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.ops.beside import imported
 
 Function: TypeAlias = Callable[..., Any]  # Any: what users write
 
@@ -78,21 +79,27 @@ def place_of(call: str, folder: str | None, *, here: bool) -> Path | None:
 
 
 def _module(module_name: str, folder: str | None) -> ModuleType:
-    """Imports a module; one that lies beside a spec anew when it was edited, or when another spec has one of its name."""
+    """Imports a module; one that lies beside a spec anew when it was edited, or when another spec has one of its name.
+
+    Or when that is so of a module beside it that it imports.
+    """
     importlib.invalidate_caches()  # a file that was made a moment ago is there
     package = module_name.partition(".")[0]
     beside = None if folder is None or _is_installed(module_name) else _file_beside(module_name, folder)
     if beside is None:
         return import_module(module_name)
-    place, _ = beside
+    place, file = beside
     _put_first(str(place))
-    if any(_is_stale(name, place) for name in _loaded_of(package)):
-        for name in _loaded_of(package):
+    needed = imported(module_name, file, place, lambda top: top == package or not _is_installed(top))
+
+    def loaded() -> list[str]:
+        return list(dict.fromkeys([*_loaded_of(package), *(name for name in needed if name in sys.modules)]))
+
+    if any(_is_stale(name, place) for name in loaded()):
+        for name in loaded():
             _forget(name)
     module = import_module(module_name)
-    _sources.update(
-        {name: _source_of(name) for name in _loaded_of(package) if name not in _sources or name == module_name}
-    )
+    _sources.update({name: _source_of(name) for name in loaded() if name not in _sources or name == module_name})
     return module
 
 
@@ -142,6 +149,7 @@ def _forget(module_name: str) -> None:
     """Has a module loaded anew, from its file: byte code counts as its own when second and length are the same."""
     file, _ = _source_of(module_name)
     del sys.modules[module_name]
+    _sources.pop(module_name, None)
     if file.endswith(".py"):
         with suppress(OSError):
             Path(importlib.util.cache_from_source(file)).unlink(missing_ok=True)
@@ -180,6 +188,7 @@ def _is_stale(module_name: str, place: Path) -> bool:
 def digest(function: Function, *, live: bool = False) -> str:
     """SHA-256 (hex) of the code behind a function: its module's source and its distribution's version.
 
+    And the sources of the modules beside its own that it imports, and they; those of installed distributions have versions.
     Of a live function (one in a DAG file or a notebook) only its own source counts, so that a change beside it makes
     nothing again; without any source, its byte code.
     """
@@ -189,18 +198,42 @@ def digest(function: Function, *, live: bool = False) -> str:
     module = getattr(target, "__module__", None) or ""
     known = "" if live else f"{module}\0{_distribution_version(module)}"
     sha.update(f"\0{getattr(target, '__qualname__', '')}\0{known}".encode())
+    for name, file in () if live else _needed_by(target):
+        sha.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return sha.hexdigest()
 
 
+def _needed_by(function: Function) -> Iterable[tuple[str, Path]]:
+    """Name and file of what the module of a function imports from its own folder, if that is no folder of installed ones."""
+    facts = getattr(function, "__globals__", {})
+    name, file = facts.get("__name__", ""), facts.get("__file__")
+    if file is None or name == "__main__" or not Path(file).is_file():
+        return ()
+    path = Path(file)
+    depth = name.count(".") + (path.name == "__init__.py")
+    root = path.parents[depth] if depth < len(path.parents) else path.parent
+    if {"site-packages", "dist-packages"} & set(root.parts):
+        return ()
+    top = name.partition(".")[0]
+    return imported(name, path, root, lambda each: each == top or each not in _distributions()).items()
+
+
 def file_digest(call: str, folder: str | None, python: str) -> str:
-    """SHA-256 (hex) of the file of a function that another interpreter runs: it need not be importable here.
+    """SHA-256 (hex) of the file of a function that another interpreter runs, and of those beside it that it imports.
+
+    They need not be importable here.
 
     Raises:
         InvalidArgumentError: The file lies neither beside the spec nor in a folder above it.
     """
-    found = _file_beside(call.partition(":")[0], folder)
+    module_name = call.partition(":")[0]
+    found = _file_beside(module_name, folder)
     if found is not None:
-        return hashlib.sha256(f"{call}\0{python}\0".encode() + found[1].read_bytes()).hexdigest()
+        place, file = found
+        sha = hashlib.sha256(f"{call}\0{python}\0".encode() + file.read_bytes())
+        for name, each in imported(module_name, file, place, lambda _top: True).items():
+            sha.update(f"\0{name}\0".encode() + hashlib.sha256(each.read_bytes()).digest())
+        return sha.hexdigest()
     raise InvalidArgumentError(
         f"the file of {call!r} is not beside the spec, so a change of it would not be seen",
         hint=f"Give the transform a code_version, as it runs under {python}.",

@@ -71,6 +71,62 @@ def test_an_edited_helper_of_the_module_s_package_is_loaded_anew(tmp_path: Path)
     assert code.find("pack.main:work", str(tmp_path), {})() == 3
 
 
+def importing(folder: Path, name: str, helper: str) -> Path:
+    file = module(folder, name, 0)
+    file.write_text(f"from {helper} import work as helped\n\n\ndef work():\n    return helped()\n")
+    return file
+
+
+def test_an_edited_module_beside_that_another_imports_is_loaded_anew_and_changes_the_digest(tmp_path: Path) -> None:
+    importing(tmp_path, "upper_one", "middle_one")
+    importing(tmp_path, "middle_one", "lower_one")
+    module(tmp_path, "lower_one", 1)
+    before = code.find("upper_one:work", str(tmp_path), {})
+    was, elsewhere = code.digest(before), code.file_digest("upper_one:work", str(tmp_path), "python")
+    assert before() == 1
+    assert code.find("upper_one:work", str(tmp_path), {}) is before
+    module(tmp_path, "lower_one", 2)
+    after = code.find("upper_one:work", str(tmp_path), {})
+    assert after() == 2
+    assert code.find("upper_one:work", str(tmp_path), {}) is after
+    assert code.digest(after) != was
+    assert code.file_digest("upper_one:work", str(tmp_path), "python") != elsewhere
+
+
+def test_two_specs_whose_modules_import_one_of_the_same_name_each_get_their_own(tmp_path: Path) -> None:
+    for number, name in enumerate(("first", "second")):
+        importing(tmp_path / name, f"{name}_steps", "same_helper")
+        module(tmp_path / name, "same_helper", number)
+    for _ in range(2):
+        assert code.find("first_steps:work", str(tmp_path / "first"), {})() == 0
+        assert code.find("second_steps:work", str(tmp_path / "second"), {})() == 1
+
+
+def test_the_digest_covers_relative_imports_and_the_package_and_no_others(tmp_path: Path) -> None:
+    pack = tmp_path / "relative"
+    module(pack / "deep", "main", 1)
+    for name in ("deep/near", "above", "deep/other"):
+        module(pack, name, 1)
+    for folder in (pack, pack / "deep"):
+        (folder / "__init__.py").write_text("")
+    module(tmp_path, "json", 1)
+    (tmp_path / "relative" / "deep" / "main.py").write_text(
+        "from . import near\nfrom ..above import work as below\nimport json\n\n\ndef work():\n    return below()\n"
+    )
+
+    def digest() -> str:
+        return code.digest(code.find("relative.deep.main:work", str(tmp_path), {}))
+
+    known = digest()
+    (pack / "deep" / "other.py").write_text("changed = True\n")
+    assert digest() == known
+    for file in ("deep/near.py", "above.py", "__init__.py", "deep/__init__.py"):
+        with (pack / file).open("a") as opened:
+            opened.write("# edited\n")
+        assert digest() != known
+        known = digest()
+
+
 def test_an_installed_package_wins_over_a_folder_of_its_name(tmp_path: Path) -> None:
     module(tmp_path, "json", 1)
     assert code.find("json:dumps", str(tmp_path), {})([1]) == "[1]"
