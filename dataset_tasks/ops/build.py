@@ -68,12 +68,15 @@ def run(context: Context, request: Build) -> BuildResult:
 
 def _made(context: Context, first: Stage, rest: list[Stage], draft_id: str) -> BuildResult:
     """Fills the draft. Where another process does so at once, under the same key, it is gone over again as in a retry."""
+    catalog = context.session.catalog
     for left in reversed(range(_TRIES)):
         try:
             return _fill(context, first, rest, draft_id)
-        except (ConflictError, StateError, SourceError, TransformError) as error:  # the latter: its folder was cleared
-            lost = error.kind == ConflictError.default_kind
-            if not left or not (lost or context.session.catalog.version(draft_id).state.is_final):
+        except (ConflictError, StateError, IntegrityError, SourceError, TransformError) as error:
+            is_lost = error.kind == ConflictError.default_kind
+            # Whoever ends it clears folders away, and objects on the way to it; what is damaged stays so.
+            is_ended = error.kind != IntegrityError.default_kind and catalog.version(draft_id).state.is_final
+            if not left or not (is_lost or is_ended):
                 raise
     raise AssertionError("the last try returns or raises")
 

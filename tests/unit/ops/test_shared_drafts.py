@@ -12,7 +12,9 @@ from dataset_tasks.catalog.leases import Lease
 from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.errors import ConflictError
 from dataset_tasks.failpoints import Rule
-from dataset_tasks.model import State
+from dataset_tasks.manifest import Index
+from dataset_tasks.model import ObjectRef, State
+from dataset_tasks.objects import Objects
 from dataset_tasks.ops.requests import (
     Build,
     Create,
@@ -150,6 +152,23 @@ def test_drafts_that_another_process_drops_again_and_again_are_an_error_not_an_e
     with pytest.raises(ConflictError, match="each of 6 drafts was dropped") as caught:
         session.run(build, key=KEY)
     assert "run it again" in caught.value.hint
+
+
+def test_a_try_whose_objects_another_one_tidied_away_when_it_ended_gives_the_version_of_that_one(
+    session: Session, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R15. What stood for the draft on its way is gone once the version is final."""
+    read, ended = Objects.index, []
+
+    def late(objects: Objects, ref: ObjectRef) -> Index:
+        if not ended:
+            ended.append("")
+            ended[0] = session.run(build, key=KEY).version_id
+        return read(objects, ref)
+
+    monkeypatch.setattr(Objects, "index", late)
+    assert [session.run(build, key=KEY).version_id] == ended
+    assert states(session, "d") == [State.COMPLETED]
 
 
 def test_what_a_try_writes_that_was_taken_for_dead_is_in_no_version_of_its_retry(session: Session) -> None:
