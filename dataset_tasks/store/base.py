@@ -91,6 +91,11 @@ class Leftover:
     modified: float
 
 
+def no_leftover(leftover: Leftover, url: str) -> InvalidArgumentError:
+    """The error for a leftover that is none of the store at a URL."""
+    return InvalidArgumentError(f"{leftover.token!r} is no leftover of {url}", hint="Take it from `leftovers`.")
+
+
 class Writer(ABC):
     """An object that is being written: nobody sees it before `commit`. Leaving the `with` block without aborts.
 

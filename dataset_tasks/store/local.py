@@ -42,6 +42,7 @@ from dataset_tasks.store.base import (
     check_prefix,
     check_range,
     cut_short,
+    no_leftover,
 )
 
 _FILE_MODE = 0o644
@@ -143,9 +144,7 @@ class LocalStore(Store):
         """Removes what an attempt left; see `Store.discard`."""
         folder, slash, name = leftover.token.rpartition("/")
         if (slash and check_key(folder) != folder) or not is_temporary_name(name):
-            raise InvalidArgumentError(
-                f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
-            )
+            raise no_leftover(leftover, self.url)
         path = f"{self.root}/{leftover.token}"
         try:
             os.unlink(path)

@@ -13,7 +13,7 @@ What an unfinished writer sent is nowhere listed: Azure removes it after a week,
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -24,24 +24,15 @@ from obstore.store import GCSStore as _Google
 
 from dataset_tasks.connections import StoreOptions
 from dataset_tasks.errors import (
-    InvalidArgumentError,
     ObjectMissingError,
     StorageError,
-    StorageUnavailableError,
 )
 from dataset_tasks.filesystem import Buffer
-from dataset_tasks.store.base import (
-    Leftover,
-    ObjectReader,
-    Store,
-    Writer,
-    check_key,
-    check_prefix,
-    check_range,
-    cut_short,
-)
+from dataset_tasks.store.base import Leftover, Writer, check_key, check_prefix, no_leftover
+from dataset_tasks.store.bucket import ATTEMPT, MOST_AT_ONCE, BucketStore
+from dataset_tasks.store.multipart import PART_BYTES
 from dataset_tasks.store.object_client import explained, make_azure, make_google
-from dataset_tasks.store.transfer import BLOCK_BYTES, Patience, ReadAhead, Threads, Trouble, read_blocks
+from dataset_tasks.store.transfer import Patience
 from dataset_tasks.store.urls import StoreUrl
 
 if TYPE_CHECKING:
@@ -50,13 +41,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OPTIONS: Final = ("account", "anonymous", "connection", "endpoint")
-#: Metadata that tells the attempt which wrote an object.
-_ATTEMPT: Final = "attempt"
-_PART_BYTES: Final = 8 << 20
 _PARTS_AT_ONCE: Final = 4
 
 
-class ObjectStore(Store):
+class ObjectStore(BucketStore):
     """Objects below a prefix, in what obstore opens. Thread-safe.
 
     Args:
@@ -65,29 +53,19 @@ class ObjectStore(Store):
         patience: How long a store that does not answer is asked again.
     """
 
-    def __init__(self, place: StoreUrl, inner: _Azure | _Google, patience: Patience) -> None:
-        self.url = place.text
-        self.prefix = place.prefix
-        self.threads = Threads()
-        self._inner = inner
-        self._patience = patience
+    _cut = StorageError  # services refuse that in as many words as there are services
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
+    def __init__(self, place: StoreUrl, inner: _Azure | _Google, patience: Patience) -> None:
+        super().__init__(place, patience)
+        self._inner = inner
 
     @property
     def inner(self) -> _Azure | _Google:
         """What obstore opened; calls on it belong inside `explained`."""
         return self._inner
 
-    def put(self, key: str, data: Buffer, *, create_only: bool = False) -> None:
-        """Writes a whole object; see `Store.put`."""
+    def _put(self, key: str, data: Buffer, *, create_only: bool) -> None:
         full = self._full(key)
-        if len(data) > 2 * _PART_BYTES and not create_only:
-            with self.create(key) as writer:
-                writer.write(data)
-                writer.commit()
-            return
         mark = secrets.token_hex(16)
 
         def ask() -> None:
@@ -96,13 +74,13 @@ class ObjectStore(Store):
                     self._inner,
                     full,
                     bytes(data),
-                    attributes={_ATTEMPT: mark},
+                    attributes={ATTEMPT: mark},
                     mode="create" if create_only else "overwrite",
                     use_multipart=False,
                 )
             except (failures.AlreadyExistsError, failures.PreconditionError):
                 # obstore tries again by itself: the object may be ours, only the first answer lost.
-                if obstore.get(self._inner, full, options={"head": True}).attributes.get(_ATTEMPT) != mark:
+                if obstore.get(self._inner, full, options={"head": True}).attributes.get(ATTEMPT) != mark:
                     raise
 
         self._asked(key, ask)
@@ -116,40 +94,21 @@ class ObjectStore(Store):
         full = self._full(key)
         return self._asked(
             key,
-            lambda: obstore.open_writer(self._inner, full, buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE),
+            lambda: obstore.open_writer(self._inner, full, buffer_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE),
         )
 
-    def get(self, key: str) -> bytes:
-        """A whole object, a large one by several requests at once; see `Store.get`."""
-        full = self._full(key)
+    def _get(self, key: str) -> bytes | int:
+        answer = obstore.get(self._inner, self._full(key))
+        size = answer.meta["size"]
+        return size if size > MOST_AT_ONCE else self._checked(key, bytes(answer.bytes()), size)
 
-        def ask() -> bytes | int:
-            answer = obstore.get(self._inner, full)
-            size = answer.meta["size"]
-            if size > 2 * BLOCK_BYTES:
-                return size
-            return self._checked(key, bytes(answer.bytes()), size)
-
-        found = self._asked(key, ask)
-        return found if isinstance(found, bytes) else self._blocks(key, 0, found)
-
-    def read(self, key: str, offset: int, length: int) -> bytes:
-        """A range of an object; see `Store.read`."""
-        check_key(key)
-        check_range(key, offset, length)
-        if not length:
-            size = self.size(key)
-            if offset > size:
-                raise cut_short(key, offset, length, size)
-            return b""
-        return self._blocks(key, offset, length)
-
-    def open(self, key: str, *, size: int | None = None) -> ObjectReader:
-        """Opens an object for many ranged reads, which are read ahead of; see `Store.open`."""
-        check_key(key)
-        trouble = Trouble(self._patience)
-        held = self.size(key) if size is None else size
-        return ReadAhead(key, held, lambda at, length: self._range(key, at, length, trouble), self.threads)
+    def _get_range(self, key: str, offset: int, length: int) -> tuple[bytes, int]:
+        answer = obstore.get(self._inner, self._full(key), options={"range": (offset, offset + length)})
+        size = answer.meta["size"]
+        end = min(offset + length, size)
+        if tuple(answer.range) != (offset, end):
+            raise self._odd(key, f"bytes {answer.range} were given, {(offset, end)} asked for")
+        return self._checked(key, bytes(answer.bytes()), end - offset), size
 
     def size(self, key: str) -> int:
         """The size of an object in bytes; see `Store.size`."""
@@ -180,56 +139,7 @@ class ObjectStore(Store):
 
     def discard(self, leftover: Leftover) -> None:
         """Refuses: nothing is a leftover of this store; see `Store.discard`."""
-        raise InvalidArgumentError(f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`.")
-
-    def close(self) -> None:
-        """Gives back threads; they are made anew when needed. See `Store.close`."""
-        self.threads.close()
-
-    def _full(self, key: str) -> str:
-        return self.prefix + check_key(key)
-
-    def _blocks(self, key: str, offset: int, length: int) -> bytes:
-        trouble = Trouble(self._patience)
-        return read_blocks(lambda at, size: self._range(key, at, size, trouble), self.threads, offset, length)
-
-    def _range(self, key: str, offset: int, length: int, trouble: Trouble) -> bytes:
-        """A range by one request."""
-        full = self._full(key)
-
-        def ask() -> bytes:
-            answer = obstore.get(self._inner, full, options={"range": (offset, offset + length)})
-            size = answer.meta["size"]
-            end = min(offset + length, size)
-            if tuple(answer.range) != (offset, end):
-                raise self._odd(key, f"bytes {answer.range} were given, {(offset, end)} asked for")
-            data = self._checked(key, bytes(answer.bytes()), end - offset)
-            if len(data) != length:
-                raise cut_short(key, offset, length, size)
-            return data
-
-        try:
-            return self._asked(key, ask, trouble)
-        except StorageError as error:
-            size = self.size(key)  # a range that begins behind the end is refused in as many words as services
-            if offset < size:
-                raise
-            raise cut_short(key, offset, length, size) from error
-
-    def _checked(self, key: str, data: bytes, length: int) -> bytes:
-        if len(data) != length:
-            raise self._odd(key, f"the answer broke off: expected {length} bytes, found {len(data)}")
-        return data
-
-    def _odd(self, key: str, what: str) -> StorageUnavailableError:
-        return StorageUnavailableError(f"{self.url}: {key}: {what}", hint="Try again.")
-
-    def _asked(self, key: str, ask: Callable[[], T], trouble: Trouble | None = None) -> T:
-        def explained() -> T:
-            with self.explained(key):
-                return ask()
-
-        return (trouble or Trouble(self._patience)).persist(explained)
+        raise no_leftover(leftover, self.url)
 
     def explained(self, key: str) -> AbstractContextManager[None]:
         """Turns what obstore raises about a key into errors of ours; see `object_client.explained`."""
@@ -251,7 +161,7 @@ class _ObjectWriter(Writer):
         self._check()
         self._waiting += data
         self._size += len(data)
-        if len(self._waiting) >= _PART_BYTES:
+        if len(self._waiting) >= PART_BYTES:
             self._flush()
 
     def commit(self) -> None:
@@ -266,12 +176,7 @@ class _ObjectWriter(Writer):
         with self.store.explained(self.key):
             file.close()
         self.abort()
-        found = self.store.size(self.key)
-        if found != self._size:
-            raise StorageError(
-                f"{self.store.url}: {self.key} has {found} bytes after the upload, expected {self._size}",
-                hint="Run it again; the object is not used.",
-            )
+        self.store.check_written(self.key, self._size)
 
     def abort(self) -> None:
         """Drops what was written; see `Writer.abort`. What was sent is never put together without `close`."""

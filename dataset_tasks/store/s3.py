@@ -22,34 +22,23 @@ from isal import isal_zlib
 
 from dataset_tasks.errors import (
     AlreadyExistsError,
-    InvalidArgumentError,
     ObjectMissingError,
     StorageError,
-    StorageUnavailableError,
 )
 from dataset_tasks.filesystem import Buffer
-from dataset_tasks.store.base import (
-    Leftover,
-    ObjectReader,
-    Store,
-    Writer,
-    check_key,
-    check_prefix,
-    check_range,
-    cut_short,
-)
-from dataset_tasks.store.multipart import PART_BYTES, PartWriter
-from dataset_tasks.store.s3_bucket import ATTEMPT, S3Bucket
-from dataset_tasks.store.s3_client import CutError
-from dataset_tasks.store.transfer import BLOCK_BYTES, ReadAhead, Trouble, read_blocks
+from dataset_tasks.store.base import Leftover, Writer, check_key, check_prefix, no_leftover
+from dataset_tasks.store.bucket import ATTEMPT, MOST_AT_ONCE
+from dataset_tasks.store.multipart import PartWriter
+from dataset_tasks.store.s3_bucket import S3Bucket
+from dataset_tasks.store.transfer import Trouble
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ListObjectsV2OutputTypeDef
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
 T = TypeVar("T")
 
 
-class S3Store(S3Bucket, Store):
+class S3Store(S3Bucket):
     """Objects below a prefix of a bucket. Thread-safe; a forked child makes connections of its own.
 
     Args:
@@ -61,19 +50,10 @@ class S3Store(S3Bucket, Store):
         InvalidArgumentError: The URL can't be read, or holds credentials.
     """
 
-    def __repr__(self) -> str:
-        return f"S3Store({self.url!r})"
-
     # --- writing
 
-    def put(self, key: str, data: Buffer, *, create_only: bool = False) -> None:
-        """Writes a whole object; see `Store.put`."""
+    def _put(self, key: str, data: Buffer, *, create_only: bool) -> None:
         full = self._full(key)
-        if len(data) > 2 * PART_BYTES and not create_only:
-            with self.create(key) as writer:
-                writer.write(data)
-                writer.commit()
-            return
         mark = secrets.token_hex(16)
         # Of what is no `bytes` boto3 makes no file: a file waits for leave to be sent, and goes in pieces of 16 KiB.
         body, condition = bytearray(data), {"IfNoneMatch": "*"} if create_only else {}
@@ -102,7 +82,9 @@ class S3Store(S3Bucket, Store):
         self._asked(key, ask)
         self._remember(full)
 
-    put_small = put
+    def put_small(self, key: str, data: Buffer) -> None:
+        """Writes an object by one request; see `Multipart.put_small`."""
+        self._put(key, data, create_only=False)
 
     def create(self, key: str) -> Writer:
         """Begins an object of unknown size; see `Store.create`."""
@@ -168,12 +150,7 @@ class S3Store(S3Bucket, Store):
 
         self._asked(key, ask, trouble)
         self._remember(full)
-        found = self.size(key)
-        if found != size:
-            raise StorageError(
-                f"{self.url}: {key} has {found} bytes after the upload, expected {size}",
-                hint="Run it again; the object is not used.",
-            )
+        self.check_written(key, size)
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Drops a multipart upload; see `Multipart.abort_upload`."""
@@ -191,37 +168,26 @@ class S3Store(S3Bucket, Store):
 
     # --- reading
 
-    def get(self, key: str) -> bytes:
-        """A whole object, a large one by several requests at once; see `Store.get`."""
-        full = self._full(key)
+    def _get(self, key: str) -> bytes | int:
+        answer = self.client.get_object(Bucket=self.bucket, Key=self._full(key))
+        size = answer["ContentLength"]
+        if size > MOST_AT_ONCE:
+            answer["Body"].close()
+            return size
+        return self._checked(key, answer["Body"].read(), size)
 
-        def ask() -> bytes | int:
-            answer = self.client.get_object(Bucket=self.bucket, Key=full)
-            if answer["ContentLength"] > 2 * BLOCK_BYTES:
-                answer["Body"].close()
-                return answer["ContentLength"]
-            return self._body(key, answer, answer["ContentLength"])
-
-        found = self._asked(key, ask)
-        return found if isinstance(found, bytes) else self._blocks(key, 0, found)
-
-    def read(self, key: str, offset: int, length: int) -> bytes:
-        """A range of an object; see `Store.read`."""
-        check_key(key)
-        check_range(key, offset, length)
-        if not length:
-            size = self.size(key)
-            if offset > size:
-                raise cut_short(key, offset, length, size)
-            return b""
-        return self._blocks(key, offset, length)
-
-    def open(self, key: str, *, size: int | None = None) -> ObjectReader:
-        """Opens an object for many ranged reads, which are read ahead of; see `Store.open`."""
-        check_key(key)
-        trouble = self.trouble()
-        held = self.size(key) if size is None else size
-        return ReadAhead(key, held, lambda at, length: self._range(key, at, length, trouble), self.threads)
+    def _get_range(self, key: str, offset: int, length: int) -> tuple[bytes, int]:
+        asked = f"bytes={offset}-{offset + length - 1}"
+        answer = self.client.get_object(Bucket=self.bucket, Key=self._full(key), Range=asked)
+        given = answer.get("ContentRange", "")
+        if not given:  # the range was not looked at, and this is the whole object
+            size = answer["ContentLength"]
+            return self._checked(key, answer["Body"].read(), size)[offset : offset + length], size
+        span, _, total = given.removeprefix("bytes ").partition("/")
+        end = min(offset + length, int(total)) - 1
+        if span != f"{offset}-{end}":
+            raise self._odd(key, f"bytes {span} were given, {offset}-{end} asked for")
+        return self._checked(key, answer["Body"].read(), end + 1 - offset), int(total)
 
     def size(self, key: str) -> int:
         """The size of an object in bytes; see `Store.size`."""
@@ -263,9 +229,7 @@ class S3Store(S3Bucket, Store):
         """Aborts a multipart upload; see `Store.discard`."""
         upload, _, key = leftover.token.partition("/")
         if not key or key != self.prefix + leftover.key:
-            raise InvalidArgumentError(
-                f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
-            )
+            raise no_leftover(leftover, self.url)
         with suppress(ObjectMissingError):
             self._asked(
                 leftover.key,
@@ -284,50 +248,8 @@ class S3Store(S3Bucket, Store):
 
     def close(self) -> None:
         """Gives back threads and connections; they are made anew when needed. See `Store.close`."""
-        self.threads.close()
+        super().close()
         self.client.close()
-
-    # --- parts of objects
-
-    def _blocks(self, key: str, offset: int, length: int) -> bytes:
-        trouble = self.trouble()
-        return read_blocks(lambda at, size: self._range(key, at, size, trouble), self.threads, offset, length)
-
-    def _range(self, key: str, offset: int, length: int, trouble: Trouble) -> bytes:
-        """A range by one request."""
-        full = self._full(key)
-
-        def ask() -> bytes:
-            asked = f"bytes={offset}-{offset + length - 1}"
-            answer = self.client.get_object(Bucket=self.bucket, Key=full, Range=asked)
-            given = answer.get("ContentRange", "")
-            if not given:  # the range was not looked at, and this is the whole object
-                size = answer["ContentLength"]
-                data = self._body(key, answer, size)[offset : offset + length]
-            else:
-                span, _, total = given.removeprefix("bytes ").partition("/")
-                size = int(total)
-                end = min(offset + length, size) - 1
-                if span != f"{offset}-{end}":
-                    raise self._odd(key, f"bytes {span} were given, {offset}-{end} asked for")
-                data = self._body(key, answer, end + 1 - offset)
-            if len(data) != length:
-                raise cut_short(key, offset, length, size)
-            return data
-
-        try:
-            return self._asked(key, ask, trouble)
-        except CutError as error:
-            raise cut_short(key, offset, length, self.size(key)) from error
-
-    def _body(self, key: str, answer: GetObjectOutputTypeDef, length: int) -> bytes:
-        data = answer["Body"].read()
-        if len(data) != length:
-            raise self._odd(key, f"the answer broke off: expected {length} bytes, found {len(data)}")
-        return data
-
-    def _odd(self, key: str, what: str) -> StorageUnavailableError:
-        return StorageUnavailableError(f"{self.url}: {key}: {what}", hint="Try again.")
 
 
 def _crc32(data: Buffer) -> str:

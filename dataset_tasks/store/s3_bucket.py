@@ -12,9 +12,9 @@ import botocore.exceptions as failures
 
 from dataset_tasks.connections import StoreOptions
 from dataset_tasks.errors import ObjectMissingError, StorageError, StorageUnavailableError
-from dataset_tasks.store.base import check_key
-from dataset_tasks.store.s3_client import make_client, refusal
-from dataset_tasks.store.transfer import Patience, Threads, Trouble
+from dataset_tasks.store.bucket import ATTEMPT, BucketStore
+from dataset_tasks.store.s3_client import CutError, make_client, refusal
+from dataset_tasks.store.transfer import Patience, Trouble
 from dataset_tasks.store.urls import StoreUrl
 
 if TYPE_CHECKING:
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OPTIONS: Final = ("connection", "endpoint", "payer", "profile", "region", "style")
-#: Metadata that tells the attempt which wrote an object.
-ATTEMPT: Final = "attempt"
 #: For so long (seconds) a store may not show what was just written to it, and so many keys are remembered for it.
 _SETTLES_IN: Final = 10.0
 _MOST_FRESH: Final = 1000
 
 
-class S3Bucket:
-    """The bucket and prefix of a store. Thread-safe; a forked child makes connections of its own.
+class S3Bucket(BucketStore):
+    """The requests to a bucket. Thread-safe; a forked child makes connections of its own.
 
     Args:
         url: See `store.s3`.
@@ -42,16 +40,13 @@ class S3Bucket:
         InvalidArgumentError: The URL can't be read, or holds credentials.
     """
 
+    _cut = CutError
+
     def __init__(self, url: str, *, options: StoreOptions | None = None, patience: Patience | None = None) -> None:
-        place = StoreUrl.parse(url, "s3", OPTIONS)
-        self.bucket = place.bucket
-        self.prefix = place.prefix
-        self.url = place.text
-        self.threads = Threads()
-        self._place, self._options = place, options or StoreOptions()
-        self._patience = patience or Patience()
+        super().__init__(StoreUrl.parse(url, "s3", OPTIONS), patience or Patience())
+        self._options = options or StoreOptions()
         self._lock = threading.Lock()
-        self._clients: dict[int, S3Client] = {os.getpid(): make_client(place, self._options)}
+        self._clients: dict[int, S3Client] = {os.getpid(): make_client(self._place, self._options)}
         self._fresh: dict[str, float] = {}
 
     @property
@@ -64,13 +59,6 @@ class S3Bucket:
                 client = self._clients.setdefault(pid, make_client(self._place, self._options))
         return client
 
-    def trouble(self) -> Trouble:
-        """Patience for a new object."""
-        return Trouble(self._patience)
-
-    def _full(self, key: str) -> str:
-        return self.prefix + check_key(key)
-
     def _mark(self, full: str) -> str:
         """Which attempt wrote an object; empty for one that is not there."""
         try:
@@ -81,28 +69,22 @@ class S3Bucket:
             raise
 
     def _asked(self, key: str, ask: Callable[[], T], trouble: Trouble | None = None) -> T:
-        """An answer about a key, asked for until there is one."""
-
-        def explained() -> T:
-            with self.explained(key):
-                return ask()
-
         try:
-            return (trouble or self.trouble()).persist(explained)
+            return super()._asked(key, ask, trouble)
         except ObjectMissingError:
             written = self._fresh.get(self.prefix + key)
             if written is None:
                 raise
-            return self._asked_late(explained, written)
+            return self._asked_late(key, ask, written)
 
-    def _asked_late(self, ask: Callable[[], T], written: float) -> T:
+    def _asked_late(self, key: str, ask: Callable[[], T], written: float) -> T:
         """An answer about an object that was written a moment ago, which some services show late."""
         wait = self._patience.first
         while True:
             self._patience.pause(wait)
             wait *= 2
             try:
-                return self.trouble().persist(ask)
+                return super()._asked(key, ask)
             except ObjectMissingError:
                 if self._patience.clock() - written > _SETTLES_IN:
                     raise
@@ -116,13 +98,7 @@ class S3Bucket:
 
     @contextmanager
     def explained(self, key: str) -> Iterator[None]:
-        """Turns what boto3 raises about a key into errors of ours.
-
-        Raises:
-            ObjectMissingError: There is no such object.
-            StorageUnavailableError: The server did not answer.
-            StorageError: It refused.
-        """
+        """Turns what boto3 raises about a key into errors of ours; see `BucketStore.explained`."""
         try:
             yield
         except failures.ClientError as error:

@@ -7,9 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 
-from dataset_tasks.errors import AlreadyExistsError, InvalidArgumentError, ObjectMissingError, StorageError
+from dataset_tasks.errors import AlreadyExistsError, ObjectMissingError, StorageError
 from dataset_tasks.filesystem import Buffer
-from dataset_tasks.store.base import Leftover, Store, Writer, check_key, check_prefix, check_range, cut_short
+from dataset_tasks.store.base import (
+    Leftover,
+    Store,
+    Writer,
+    check_key,
+    check_prefix,
+    check_range,
+    cut_short,
+    no_leftover,
+)
 
 
 class MemoryStore(Store):
@@ -90,9 +99,7 @@ class MemoryStore(Store):
     def discard(self, leftover: Leftover) -> None:
         """Removes what an attempt left; see `Store.discard`."""
         if "#" not in leftover.token:
-            raise InvalidArgumentError(
-                f"{leftover.token!r} is no leftover of {self.url}", hint="Take it from `leftovers`."
-            )
+            raise no_leftover(leftover, self.url)
         with self._lock:
             self._open.pop(leftover.token, None)
 

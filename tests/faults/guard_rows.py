@@ -31,7 +31,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard("R08", D + "ops/leash.py", "prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "pass", f"{PROCESSES} -k program_of_a_transform"),
     Guard("R08", D + "ops/leash.py", "if os.getppid() != parent:", "if False:", f"{PROCESSES} -k does_not_start"),
     Guard("R09", D + "cli/main.py", "signal.signal(signal.SIGTERM, _on_terminate)", "pass", f"{PROCESSES} -k told_to_stop"),
-    Guard("R09", D + "spec/runner.py", "ASKED: Final = 2.0", "ASKED: Final = 20.0", f"{PROCESSES} -k told_to_stop"),
+    Guard("R09", D + "spec/runner.py", "ASKED: Final = 2.0", "ASKED: Final = 60.0", f"{PROCESSES} -k told_to_stop"),
     Guard("R10", D + "ops/run.py", "replayed = _replay(session, request, key)", "replayed = None", "tests/unit/ops/test_repeats.py"),
     Guard("R13", D + "catalog/writes.py", "if expected is not None and now.state is not expected:", "if False:",
           "tests/contract/test_catalog.py -k states_only"),
