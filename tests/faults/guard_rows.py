@@ -179,15 +179,12 @@ GUARDS: tuple[Guard, ...] = (
     Guard("R45", D + "store/s3_client.py", "if code in _AGAIN or status >= 500:", "if True:", f"{OBJECTS} -k 'refusal_is_final_at_once and 403'"),
     Guard("R45", D + "store/s3_client.py", '"ExpiredToken": ', '"Expired": ', f"{OBJECTS} -k 'is_named_at_once and expired'"),
     Guard("R46", D + "store/s3_client.py", '"RequestTimeTooSkewed": ', '"Skewed": ', f"{OBJECTS} -k 'is_named_at_once and skewed'"),
-    Guard("R50", D + "ops/settling.py", "    context.session.flush_journal(version.id)\n", "", "tests/unit/cli/test_catalogs.py -k rebuilt_catalog"),
+    Guard("R50", D + "objects.py", "            store.put(key, data, create_only=True)\n", "            pass\n", "tests/unit/cli/test_catalogs.py -k rebuilt_catalog"),
     # --- disks and sources, again
     Guard("R52", D + "store/local.py", "if error.errno not in _NO_LINKS:", "if True:", "tests/unit/store/test_local.py -k without_hard_links"),
     Guard("R54", D + "filesystem.py", "if error.errno in _FULL:", "if False:", "tests/unit/test_filesystem.py"),
-    Guard("R54", D + "store/local.py", "        self.abort()\n        return storage_error(", "        return storage_error(",
-          "tests/faults/test_storage.py -k under_a_store"),
     Guard("R55", D + "filesystem.py", "if found.f_files and not found.f_favail:", "if False:", "tests/unit/test_filesystem.py -k inodes"),
     Guard("R57", D + "filesystem.py", "if error.errno == errno.EROFS:", "if False:", "tests/unit/test_filesystem.py tests/faults/test_storage.py -k 'error or read_only'"),
-    Guard("R58", D + "filesystem.py", "if error.errno in (errno.EMFILE, errno.ENFILE):", "if False:", "tests/unit/test_filesystem.py -k error"),
     Guard("R58", D + "filesystem.py", "    while rest:\n        rest = rest[os.write(fd, rest) :]\n", "", "tests/unit/test_filesystem.py -k until_all"),
     Guard("R64", D + "chunks.py", "if size <= PIECE:", "if True:", "tests/unit/test_chunks.py -k does_not_grow"),
     Guard("R65", D + "scan.py", "(self._rows_ahead > _ROWS_AHEAD or not self._pieces[0].reading.jobs)", "not self._pieces[0].reading.jobs",
@@ -195,7 +192,7 @@ GUARDS: tuple[Guard, ...] = (
     # --- security, again
     Guard("S11", D + "spec/rules.py", "for cycle in cycles:", "for cycle in ():", "tests/unit/spec/test_load.py -k problem_of_a_dataset"),
     Guard("S13", D + "catalog/queries.py", "if wanted in name.casefold()]", 'if __import__("re").search(wanted, name.casefold())]',
-          "tests/contract/test_catalog.py -k literal"),
+          "tests/semantics/test_mistakes_of_others.py -k no_regular"),
     Guard("S14", D + "paths.py", 'rf"(?>{first}{middle}{last}(?=/|\\Z))"', 'rf"(?:{first}{middle}{last}(?=/|\\Z))".replace("(?>", "(?:")',
           "tests/unit/test_paths.py -k blow_up --timeout 60"),
     Guard("S14", D + "paths.py", 'f"(?>{wild}{chunk})"', 'f"(?:{wild}{chunk})"', "tests/unit/test_paths.py -k blow_up --timeout 60"),
@@ -207,8 +204,6 @@ GUARDS: tuple[Guard, ...] = (
     Guard("S17", D + "external/policy.py", "    if allowed is not None and not any(", "    if False and not any(", POLICY),
     Guard("S20", D + "manifest/digest.py", "digest.update(_differences(window))", "pass", "tests/unit/manifest/test_digest.py"),
     Guard("S20", D + "manifest/digest.py", "        digest.update(bytes((tag,)))\n", "", "tests/unit/manifest/test_digest.py"),
-    Guard("S21", D + "spec/document.py", "if event.tag is not None and not (event.implicit[0] or event.implicit[1]):", "if False:",
-          f"{SECURITY} -k can_name_no_class"),
 )  # fmt: skip
 
 #: Rows with tests and without a guard that could be taken out of our code, and why.
@@ -219,4 +214,5 @@ UNGUARDED: Mapping[str, str] = {
     "S03": "nothing here unpacks archives: the test reads the source, and is tested itself",
     "S12": "nothing here evaluates text: the test reads the source, and is tested itself",
     "S16": "nothing here reads pickles: the test reads the source, and is tested itself",
+    "S21": "nothing here makes what a spec names: its reader makes plain values only, see S06 for tags",
 }
