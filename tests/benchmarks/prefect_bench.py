@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,38 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def server_seconds(pid: int) -> float:
-    """CPU seconds of a process and its children."""
-    total = 0.0
+    """CPU seconds of a process group."""
+    return sum(cpu for cpu, _ in _processes(pid))
+
+
+def waited_seconds(pid: int) -> float:
+    """Seconds that threads of a process group were ready to run and had no CPU."""
+    total = 0
+    for _, folder in _processes(pid):
+        for file in folder.glob("task/*/schedstat"):
+            with suppress(OSError):
+                total += int(file.read_text().split()[1])
+    return total / 1e9
+
+
+def _processes(group: int) -> Iterator[tuple[float, Path]]:
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[2]) == pid:  # its process group
-            total += (int(fields[11]) + int(fields[12])) / TICK
-    return total
+        if int(fields[2]) == group:
+            yield (int(fields[11]) + int(fields[12])) / TICK, entry.parent
 
 
 def at_rest(pid: int) -> float:
-    """Waits until the server does next to nothing, and gives its CPU seconds."""
-    before = server_seconds(pid)
+    """Waits until the server has next to nothing to do, and gives its CPU seconds. One that gets no CPU is not at rest."""
+    before = server_seconds(pid), waited_seconds(pid)
     while True:
         time.sleep(REST_SECONDS)
-        now = server_seconds(pid)
-        if now - before < 0.1 * REST_SECONDS:
-            return now
+        now = server_seconds(pid), waited_seconds(pid)
+        if now[0] - before[0] < 0.1 * REST_SECONDS and now[1] - before[1] < 0.5 * REST_SECONDS:
+            return now[0]
         before = now
 
 
