@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ def figures() -> Iterator[tuple[str, str, str]]:
             str(len(guards)),
             str(sum(each["noticed"] for each in guards)),
         )
-    for each in kept("sweep") or ():
-        yield each["what"], f"{each['tried']:,}", f"{each['survived']:,}"
+    for what, (tried, survived, points) in swept().items():
+        part = "" if tried == points else f": {tried:,} of {points:,} points"
+        yield f"{what}{part}", f"{tried:,}", f"{survived:,}"
     fuzz = kept("fuzz")
     if fuzz:
         inputs, failed = sum(row[1] for row in fuzz["rows"]), sum(row[3] != "none" for row in fuzz["rows"])
@@ -56,22 +58,36 @@ def figures() -> Iterator[tuple[str, str, str]]:
         yield what, f"{soak['calls']:,}", f"{soak['calls'] - soak['violations']:,}"
 
 
+def swept() -> dict[str, list[int]]:
+    """By what: how many points were tried, held, and are there. Each test kept its own."""
+    sums: dict[str, list[int]] = {}
+    for test in (kept("sweep") or {}).values():
+        for what, *counts in test["figures"]:
+            sums[what] = [a + b for a, b in zip(sums.get(what, [0, 0, 0]), counts, strict=True)]
+    return dict(sorted(sums.items()))
+
+
 def scorecard() -> str:
     """The table in Markdown."""
     lines = ["| what | tried | held |", "|---|---:|---:|"]
-    return "\n".join([*lines, *(f"| {what} | {tried} | {held} |" for what, tried, held in figures())])
+    lines += [f"| {what} | {tried} | {held} |" for what, tried, held in figures()]
+    commits = sorted({test["commit"] for test in (kept("sweep") or {}).values()})
+    if commits:
+        lines += ["", f"Crash points and interleavings: tried on commit {', '.join(f'`{each}`' for each in commits)}."]
+    return "\n".join(lines)
 
 
 def catalogue() -> str:
-    """The rows and how many tests hold each."""
+    """The rows, how many tests hold each, and how many of its guards a test missed when they were gone."""
+    from guard_rows import UNGUARDED
     from rows import ROWS, held_by
 
-    guards = {each["row"] for each in kept("guards") or () if each["noticed"]}
-    lines = ["| row | fault | tests | guard taken out |", "|---|---|---:|---|"]
+    guards = Counter(each["row"] for each in kept("guards") or () if each["noticed"])
+    lines = ["| row | fault | tests | guards taken out |", "|---|---|---:|---|"]
     for row, each in ROWS.items():
         tests = len(held_by(row))
         lines.append(
-            f"| {row} | {each.title}{f': {each.reason}' if each.reason else ''} | {tests} | {'yes' if row in guards else ''} |"
+            f"| {row} | {each.title}{f': {each.reason}' if each.reason else ''} | {tests} | {guards[row] or UNGUARDED.get(row, '')} |"
         )
     return "\n".join(lines)
 

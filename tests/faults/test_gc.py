@@ -116,6 +116,25 @@ def test_an_upload_that_shares_what_is_freed_at_that_moment_stores_it_itself(
     assert_invariants(session)
 
 
+@pytest.mark.parametrize(("count", "point"), [(1, "create.before_commit"), (2, "objects.after_rows")])
+def test_a_draft_begun_from_versions_whose_bytes_are_moved_at_that_moment_keeps_them(
+    session: Session, home: Path, final: Version, draft: Callable[[], str], count: int, point: str
+) -> None:
+    """R18. What the draft begins with was there when create looked at its parents."""
+    second = draft()
+    session.run(Upload(ref=second))
+    session.run(Finalize(ref=second))
+    parents = (final.id, second)[:count]
+    moved = Repack(dry_run=False, live=1.0), Collect(dry_run=False, now=True)
+    with injected([meanwhile(home, point, *moved)]):
+        made = session.run(Create(name="d", project="p", parents=parents))
+    session.run(Finalize(ref=made.version_id))
+    result = session.run(Verify(ref=made.version_id))
+    assert isinstance(result, VerifyResult)
+    assert (result.bad, result.files) == ((), 5)
+    assert_invariants(session)
+
+
 def test_an_object_written_for_a_commit_that_comes_while_gc_reads_stays(
     session: Session, home: Path, final: Version, draft: Callable[[], str]
 ) -> None:
