@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, TypeAlias, Union, cast
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, Union, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -80,11 +80,81 @@ class GcsCredentials(Block):
     service_account: SecretStr | None = Field(default=None, title="Service account key")
 
 
+def _from_aws(block: Any) -> dict[str, str]:  # Any: prefect-aws' AwsCredentials
+    if getattr(block, "assume_role_arn", None):
+        raise InvalidArgumentError(
+            f"S3Store: the AwsCredentials assume the role {block.assume_role_arn}, expected keys or a profile",
+            hint="Let a profile of the worker's AWS configuration assume it, and name that: S3Credentials(profile=...).",
+        )
+    secret, token = block.aws_secret_access_key, block.aws_session_token
+    held = {
+        "access_key": block.aws_access_key_id,
+        "secret_key": secret.get_secret_value() if secret else None,
+        "session_token": token.get_secret_value() if isinstance(token, SecretStr) else token,
+        "profile": block.profile_name,
+        "region": block.region_name,
+        "endpoint_url": block.aws_client_parameters.endpoint_url,
+    }
+    return {name: str(value) for name, value in held.items() if value}
+
+
+def _from_azure(block: Any) -> dict[str, str]:  # Any: prefect-azure's AzureBlobStorageCredentials
+    if getattr(block, "client_secret", None):
+        raise InvalidArgumentError(
+            "AzureStore: the AzureBlobStorageCredentials are those of a service principal, expected a connection string",
+            hint="Give a connection string, or the service principal to the worker by AZURE_CLIENT_ID, AZURE_TENANT_ID and "
+            "AZURE_CLIENT_SECRET, and `account` without credentials.",
+        )
+    if block.connection_string is None:
+        host = urlsplit(str(block.account_url)).hostname or ""
+        account, _, service = host.partition(".")
+        return {"account": account} if service.startswith("blob.core.") else {"endpoint_url": str(block.account_url)}
+    parts = dict(one.split("=", 1) for one in block.connection_string.get_secret_value().split(";") if "=" in one)
+    names = {
+        "account": "AccountName",
+        "account_key": "AccountKey",
+        "sas_token": "SharedAccessSignature",
+        "endpoint_url": "BlobEndpoint",
+    }
+    return {name: parts[theirs] for name, theirs in names.items() if parts.get(theirs)}
+
+
+def _from_gcp(block: Any) -> dict[str, str]:  # Any: prefect-gcp's GcpCredentials
+    if block.service_account_info is not None:
+        return {"service_account": json.dumps(block.service_account_info.get_secret_value())}
+    return {"service_account": str(block.service_account_file)} if block.service_account_file else {}
+
+
+def _plain(block: Block, *names: str) -> dict[str, str]:
+    """The fields that are set, secrets as they are."""
+    held = {name: getattr(block, name) for name in names}
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in held.items()
+        if value
+    }
+
+
+class _Integration(NamedTuple):
+    """Credentials of one of Prefect's own integrations, and what they become here."""
+
+    field: str
+    module: str
+    cls: str
+    read: Callable[[Any], dict[str, str]]  # Any: a block of another package
+    ours: type[Block]
+
+
 class _Store(Block):
     """What the blocks of all stores have in common."""
 
-    #: The fields that a saved block of Prefect's own integration is named by, and where its class is.
-    _integration: ClassVar[tuple[str, str, str]]
+    #: Whose saved block is named by a field, and taken in place of credentials of ours.
+    _integration: ClassVar[_Integration]
+    #: Fields that are options of the store as they are.
+    _as_they_are: ClassVar[tuple[str, ...]] = ("endpoint_url",)
+
+    def __init__(self, **fields: Any) -> None:  # Any: the fields of the block, which pydantic checks
+        super().__init__(**self._taken(fields))
 
     def where(self) -> str:
         """The URL without the name of the block."""
@@ -92,7 +162,14 @@ class _Store(Block):
 
     def options(self) -> StoreOptions:
         """How the store is opened."""
-        raise NotImplementedError
+        credentials: Block | None = getattr(self, "credentials", None)
+        held: dict[str, Any] = {}  # Any: texts and a switch, as the options have them
+        if (block := self._of_integration()) is not None:
+            held = self._integration.read(block)
+        elif credentials is not None:
+            held = _plain(credentials, *self._integration.ours.model_fields)
+        more = {name: getattr(self, name) for name in self._as_they_are}
+        return StoreOptions(**{**held, **{name: value for name, value in more.items() if value}})
 
     def url(self) -> str:
         """The URL that the catalog pins for versions; it names this block, unless the block holds nothing but a place.
@@ -112,7 +189,7 @@ class _Store(Block):
 
     def _of_integration(self) -> Any:  # Any: a block of another package, or None
         """The block of Prefect's own integration that is named in place of credentials of ours."""
-        field, module, cls = self._integration
+        field, module, cls, _, _ = self._integration
         name = getattr(self, field)
         if not name:
             return None
@@ -124,6 +201,21 @@ class _Store(Block):
                 hint=f"pip install {module.split('.')[0].replace('_', '-')}",
             ) from error
         return found.load(name, _sync=True)
+
+    @classmethod
+    def _taken(cls, fields: Mapping[str, Any]) -> dict[str, Any]:  # Any: what a caller gave for the fields
+        """Fields in which credentials of the integration's class have become ours, or the name of their saved block."""
+        given, theirs = fields.get("credentials"), cls._integration
+        if given is None or type(given).__name__ != theirs.cls:
+            return dict(fields)
+        rest = {name: value for name, value in fields.items() if name != "credentials"}
+        saved = getattr(given, "_block_document_name", None)
+        if saved:
+            return {theirs.field: saved, **rest}
+        held = theirs.read(given)
+        secrets = {name: value for name, value in held.items() if name in theirs.ours.model_fields}
+        places = {name: value for name, value in held.items() if name not in secrets}
+        return {"credentials": theirs.ours(**secrets), **places, **rest}
 
 
 class S3Store(_Store):
@@ -147,7 +239,10 @@ class S3Store(_Store):
     _block_type_name = "S3 Store (datasets)"
     _block_type_slug = "dataset-s3-store"
     _description = "A bucket of S3 that keeps versioned datasets."
-    _integration = ("aws_credentials", "prefect_aws.credentials", "AwsCredentials")
+    _as_they_are = ("region", "endpoint_url", "path_style")
+    _integration = _Integration(
+        "aws_credentials", "prefect_aws.credentials", "AwsCredentials", _from_aws, S3Credentials
+    )
 
     bucket: str = Field(title="Bucket")
     prefix: str = Field(default="", title="Prefix")
@@ -158,22 +253,9 @@ class S3Store(_Store):
     path_style: bool = Field(default=False, title="Bucket in the path")
     concurrency_limit: str | None = _LIMIT
 
-    def __init__(self, **fields: Any) -> None:  # Any: the fields above, which pydantic checks
-        super().__init__(**_taken(fields, "AwsCredentials", "aws_credentials", _from_aws, S3Credentials))
-
     def where(self) -> str:
         """As `_Store.where`."""
         return _joined("s3", self.bucket, self.prefix)
-
-    def options(self) -> StoreOptions:
-        """As `_Store.options`."""
-        held: dict[str, Any] = {}  # Any: texts and a switch, as the options have them
-        if (block := self._of_integration()) is not None:
-            held = _from_aws(block)
-        elif self.credentials is not None:
-            held = _plain(self.credentials, "access_key", "secret_key", "session_token", "profile")
-        more = {"region": self.region, "endpoint_url": self.endpoint_url}
-        return StoreOptions(**{**held, **{k: v for k, v in more.items() if v}}, path_style=self.path_style)
 
 
 class AzureStore(_Store):
@@ -192,7 +274,10 @@ class AzureStore(_Store):
     _block_type_name = "Azure Store (datasets)"
     _block_type_slug = "dataset-azure-store"
     _description = "A container of Azure Blob Storage that keeps versioned datasets."
-    _integration = ("azure_credentials", "prefect_azure.credentials", "AzureBlobStorageCredentials")
+    _as_they_are = ("account", "endpoint_url")
+    _integration = _Integration(
+        "azure_credentials", "prefect_azure.credentials", "AzureBlobStorageCredentials", _from_azure, AzureCredentials
+    )
 
     container: str = Field(title="Container")
     prefix: str = Field(default="", title="Prefix")
@@ -204,24 +289,9 @@ class AzureStore(_Store):
     endpoint_url: str | None = Field(default=None, title="Endpoint URL")
     concurrency_limit: str | None = _LIMIT
 
-    def __init__(self, **fields: Any) -> None:  # Any: the fields above, which pydantic checks
-        super().__init__(
-            **_taken(fields, "AzureBlobStorageCredentials", "azure_credentials", _from_azure, AzureCredentials)
-        )
-
     def where(self) -> str:
         """As `_Store.where`."""
         return _joined("azure", self.container, self.prefix)
-
-    def options(self) -> StoreOptions:
-        """As `_Store.options`."""
-        held: dict[str, Any] = {}  # Any: texts, as the options have them
-        if (block := self._of_integration()) is not None:
-            held = _from_azure(block)
-        elif self.credentials is not None:
-            held = _plain(self.credentials, "account_key", "sas_token")
-        more = {"account": self.account, "endpoint_url": self.endpoint_url}
-        return StoreOptions(**{**held, **{k: v for k, v in more.items() if v}})
 
 
 class GcsStore(_Store):
@@ -239,7 +309,9 @@ class GcsStore(_Store):
     _block_type_name = "GCS Store (datasets)"
     _block_type_slug = "dataset-gcs-store"
     _description = "A bucket of Google Cloud Storage that keeps versioned datasets."
-    _integration = ("gcp_credentials", "prefect_gcp.credentials", "GcpCredentials")
+    _integration = _Integration(
+        "gcp_credentials", "prefect_gcp.credentials", "GcpCredentials", _from_gcp, GcsCredentials
+    )
 
     bucket: str = Field(title="Bucket")
     prefix: str = Field(default="", title="Prefix")
@@ -248,22 +320,9 @@ class GcsStore(_Store):
     endpoint_url: str | None = Field(default=None, title="Endpoint URL")
     concurrency_limit: str | None = _LIMIT
 
-    def __init__(self, **fields: Any) -> None:  # Any: the fields above, which pydantic checks
-        super().__init__(**_taken(fields, "GcpCredentials", "gcp_credentials", _from_gcp, GcsCredentials))
-
     def where(self) -> str:
         """As `_Store.where`."""
         return _joined("gs", self.bucket, self.prefix)
-
-    def options(self) -> StoreOptions:
-        """As `_Store.options`."""
-        held: dict[str, Any] = {}  # Any: texts, as the options have them
-        if (block := self._of_integration()) is not None:
-            held = _from_gcp(block)
-        elif self.credentials is not None:
-            held = _plain(self.credentials, "service_account")
-        more = {"endpoint_url": self.endpoint_url}
-        return StoreOptions(**{**held, **{k: v for k, v in more.items() if v}})
 
 
 StoreBlock: TypeAlias = Union[S3Store, AzureStore, GcsStore]  # noqa: UP007  # Prefect reads the union at run time
@@ -310,79 +369,3 @@ register_resolver(_resolve)
 
 def _joined(scheme: str, place: str, prefix: str) -> str:
     return f"{scheme}://{place}/{prefix.strip('/')}".rstrip("/")
-
-
-def _plain(block: Block, *names: str) -> dict[str, str]:
-    """The fields that are set, secrets as they are."""
-    held = {name: getattr(block, name) for name in names}
-    return {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in held.items()
-        if value
-    }
-
-
-def _taken(
-    fields: Mapping[str, Any],  # Any: what a caller gave for a block's fields
-    cls: str,
-    name_field: str,
-    read: Callable[[Any], dict[str, str]],  # Any: a block of another package
-    ours: type[Block],
-) -> dict[str, Any]:
-    """Fields in which credentials of an integration's class have become ours, or the name of their saved block."""
-    given = fields.get("credentials")
-    if given is None or type(given).__name__ != cls:
-        return dict(fields)
-    rest = {name: value for name, value in fields.items() if name != "credentials"}
-    saved = getattr(given, "_block_document_name", None)
-    if saved:
-        return {name_field: saved, **rest}
-    held = read(given)
-    secrets = {name: value for name, value in held.items() if name in ours.model_fields}
-    places = {name: value for name, value in held.items() if name not in secrets}
-    return {"credentials": ours(**secrets), **places, **rest}
-
-
-def _from_aws(block: Any) -> dict[str, str]:  # Any: prefect-aws' AwsCredentials
-    if getattr(block, "assume_role_arn", None):
-        raise InvalidArgumentError(
-            f"S3Store: the AwsCredentials assume the role {block.assume_role_arn}, expected keys or a profile",
-            hint="Let a profile of the worker's AWS configuration assume it, and name that: S3Credentials(profile=...).",
-        )
-    secret, token = block.aws_secret_access_key, block.aws_session_token
-    held = {
-        "access_key": block.aws_access_key_id,
-        "secret_key": secret.get_secret_value() if secret else None,
-        "session_token": token.get_secret_value() if isinstance(token, SecretStr) else token,
-        "profile": block.profile_name,
-        "region": block.region_name,
-        "endpoint_url": block.aws_client_parameters.endpoint_url,
-    }
-    return {name: str(value) for name, value in held.items() if value}
-
-
-def _from_azure(block: Any) -> dict[str, str]:  # Any: prefect-azure's AzureBlobStorageCredentials
-    if getattr(block, "client_secret", None):
-        raise InvalidArgumentError(
-            "AzureStore: the AzureBlobStorageCredentials are those of a service principal, expected a connection string",
-            hint="Give a connection string, or the service principal to the worker by AZURE_CLIENT_ID, AZURE_TENANT_ID and "
-            "AZURE_CLIENT_SECRET, and `account` without credentials.",
-        )
-    if block.connection_string is None:
-        host = urlsplit(str(block.account_url)).hostname or ""
-        account, _, service = host.partition(".")
-        return {"account": account} if service.startswith("blob.core.") else {"endpoint_url": str(block.account_url)}
-    parts = dict(one.split("=", 1) for one in block.connection_string.get_secret_value().split(";") if "=" in one)
-    names = {
-        "account": "AccountName",
-        "account_key": "AccountKey",
-        "sas_token": "SharedAccessSignature",
-        "endpoint_url": "BlobEndpoint",
-    }
-    return {name: parts[theirs] for name, theirs in names.items() if parts.get(theirs)}
-
-
-def _from_gcp(block: Any) -> dict[str, str]:  # Any: prefect-gcp's GcpCredentials
-    if block.service_account_info is not None:
-        return {"service_account": json.dumps(block.service_account_info.get_secret_value())}
-    return {"service_account": str(block.service_account_file)} if block.service_account_file else {}

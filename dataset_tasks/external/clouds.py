@@ -5,23 +5,16 @@ The URL takes the options of a store there, whose client reads it. Pinned by siz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import obstore
 
-from dataset_tasks.errors import (
-    AlreadyExistsError,
-    ObjectMissingError,
-    SourceError,
-    StorageError,
-    StorageUnavailableError,
-)
-from dataset_tasks.external.base import GONE, Found, Listed, Pinned, changed, gone, unavailable
+from dataset_tasks.errors import SourceError, StorageUnavailableError
+from dataset_tasks.external.base import Found, Pinned, changed
+from dataset_tasks.external.bucket import SAFE, BucketReader, key_of
 from dataset_tasks.paths import show
 from dataset_tasks.store.object import ObjectStore
 from dataset_tasks.store.opened import Opener
@@ -32,11 +25,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SAFE: Final = "/!$&'()*+,;=:@~"
 _PAGE: Final = 1000
 
 
-class CloudReader:
+class CloudReader(BucketReader):
     """Reads the `gs://` or `azure://` URLs of one bucket.
 
     Args:
@@ -56,26 +48,13 @@ class CloudReader:
         assert isinstance(store, ObjectStore)
         self._store = store
 
-    def list(self, url: str, *, deep: bool) -> Listed:
-        """The one object, or those whose names start with the URL's path and a `/`; see `Reader.list`."""
-        key = _key(url)
-        if key and not key.endswith("/"):
-            try:
-                size, pin = self.stat(url)
-            except SourceError as error:
-                if error.kind != GONE:
-                    raise
-            else:
-                return Listed([Found(key.rpartition("/")[2].encode(), url, size, pin)], is_folder=False)
-        files = self._below(url, f"{key.strip('/')}/" if key else "", deep=deep)
-        first = next(files, None)
-        if first is None:
-            raise gone(url)
-        return Listed(chain((first,), files), is_folder=True)
+    @property
+    def _bucket(self) -> ObjectStore:
+        return self._store
 
     def stat(self, url: str) -> Pinned:
         """Size and ETag; see `Reader.stat`."""
-        return _pinned(url, self._asked(url, lambda: obstore.head(self._store.inner, _key(url))))
+        return _pinned(url, self._asked(url, lambda: obstore.head(self._store.inner, key_of(url))))
 
     def open(self, url: str, pin: str, start: int = 0) -> Iterator[bytes]:
         """The bytes, if their ETag is that of the pin; see `Reader.open`."""
@@ -90,13 +69,14 @@ class CloudReader:
 
     def _block(self, url: str, pin: str, start: int, end: int) -> bytes:
         options: GetOptions = {"if_match": pin, "range": (start, end)}
-        answer = obstore.get(self._store.inner, _key(url), options=options)
+        answer = obstore.get(self._store.inner, key_of(url), options=options)
         piece = bytes(answer.bytes())
         if tuple(answer.range) != (start, end) or len(piece) != end - start:
             raise StorageUnavailableError(f"{len(piece)} bytes came, {end - start} were asked for", hint="Try again.")
         return piece
 
     def _below(self, url: str, prefix: str, *, deep: bool) -> Iterator[Found]:
+        prefix = prefix.lstrip("/")  # no name begins so there
         pages: Iterator[Sequence[ObjectMeta]]
         if deep:
             pages = obstore.list(self._store.inner, prefix or None, chunk_size=_PAGE)
@@ -111,33 +91,9 @@ class CloudReader:
                 return
             for each in page:
                 key = each["path"]
-                where = f"{self._top}/{quote(key, safe=_SAFE)}{self._query}"
+                where = f"{self._top}/{quote(key, safe=SAFE)}{self._query}"
                 size, pin = _pinned(where, each)
                 yield Found(key[len(prefix) :].encode(), where, size, pin)
-
-    def _asked(self, url: str, ask: Callable[[], T], pin: str = "") -> T:
-        with self._explained(url, pin):
-            return ask()
-
-    @contextmanager
-    def _explained(self, url: str, pin: str = "") -> Iterator[None]:
-        try:
-            with self._store.explained(_key(url)):
-                yield
-        except ObjectMissingError as error:
-            raise gone(url) from error
-        except AlreadyExistsError as error:  # what a condition that does not hold is called elsewhere
-            raise changed(url, "another ETag", pin) from error
-        except StorageUnavailableError as error:
-            raise unavailable(url, error.message) from error
-        except StorageError as error:
-            raise SourceError(
-                f"{show(url)} can't be read: {error.message}", paths=(url,), hint=error.hint, kind=error.kind
-            ) from error
-
-
-def _key(url: str) -> str:
-    return unquote(urlsplit(url).path.removeprefix("/"), errors="strict")
 
 
 def _pinned(url: str, meta: ObjectMeta) -> Pinned:

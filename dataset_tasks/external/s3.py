@@ -11,21 +11,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from dataset_tasks.errors import (
-    AlreadyExistsError,
-    ObjectMissingError,
-    SourceError,
-    StorageError,
-    StorageUnavailableError,
-)
-from dataset_tasks.external.base import GONE, PIECE, Found, Listed, Pinned, changed, gone, unavailable
-from dataset_tasks.paths import show
+from dataset_tasks.external.base import PIECE, Found, Pinned, changed, unavailable
+from dataset_tasks.external.bucket import SAFE, BucketReader, key_of
 from dataset_tasks.store.opened import Opener
 from dataset_tasks.store.s3 import S3Store
 
@@ -38,7 +29,6 @@ _MD5: Final = re.compile(r'"([0-9a-f]{32})"\Z')
 #: How the names of buckets end whose ETags only look like MD5s.
 _NO_MD5: Final = "--x-s3"
 _VERSION = "versionId"
-_SAFE = "/!$&'()*+,;=:@~"
 
 
 class _Where(TypedDict, total=False):
@@ -62,7 +52,7 @@ class _Part(TypedDict, total=False):
     Range: str
 
 
-class S3Reader:
+class S3Reader(BucketReader):
     """Reads the `s3://` URLs of one bucket.
 
     Args:
@@ -80,22 +70,9 @@ class S3Reader:
         assert isinstance(store, S3Store)
         self._store = store
 
-    def list(self, url: str, *, deep: bool) -> Listed:
-        """The one object, or those whose keys start with the URL's path and a `/`; see `Reader.list`."""
-        key = _key(url)
-        if key and not key.endswith("/"):
-            try:
-                size, pin = self.stat(url)
-            except SourceError as error:
-                if error.kind != GONE:
-                    raise
-            else:
-                return Listed([Found(key.rpartition("/")[2].encode(), url, size, pin)], is_folder=False)
-        files = self._below(url, f"{key.rstrip('/')}/" if key else "", deep=deep)
-        first = next(files, None)
-        if first is None:
-            raise gone(url)
-        return Listed(chain((first,), files), is_folder=True)
+    @property
+    def _bucket(self) -> S3Store:
+        return self._store
 
     def stat(self, url: str) -> Pinned:
         """Size and ETag; see `Reader.stat`."""
@@ -144,7 +121,7 @@ class S3Reader:
                 key = each["Key"]
                 if key.endswith("/"):  # what consoles make to show a folder
                     continue
-                where = f"s3://{bucket}/{quote(key, safe=_SAFE)}{query}"
+                where = f"s3://{bucket}/{quote(key, safe=SAFE)}{query}"
                 yield Found(key[len(prefix) :].encode(), where, each["Size"], each["ETag"])
             if not page.get("IsTruncated"):
                 return
@@ -154,27 +131,10 @@ class S3Reader:
         """An answer, asked for again while the service may come back; errors name the URL."""
 
         def explained() -> T:
-            with self._store.explained(_key(url)):
+            with self._store.explained(key_of(url)):
                 return ask()
 
-        with self._explained(url, pin):
-            return self._store.trouble().persist(explained)
-
-    @contextmanager
-    def _explained(self, url: str, pin: str = "") -> Iterator[None]:
-        try:
-            with self._store.explained(_key(url)):
-                yield
-        except AlreadyExistsError as error:  # what a condition that does not hold is called elsewhere
-            raise changed(url, "another ETag", pin) from error
-        except ObjectMissingError as error:
-            raise gone(url) from error
-        except StorageUnavailableError as error:
-            raise unavailable(url, error.message) from error
-        except StorageError as error:
-            raise SourceError(
-                f"{show(url)} can't be read: {error.message}", paths=(url,), hint=error.hint, kind=error.kind
-            ) from error
+        return super()._asked(url, lambda: self._store.trouble().persist(explained), pin)
 
 
 def _md5_of(answer: GetObjectOutputTypeDef) -> str:
@@ -185,12 +145,8 @@ def _md5_of(answer: GetObjectOutputTypeDef) -> str:
     return found[1]
 
 
-def _key(url: str) -> str:
-    return unquote(urlsplit(url).path.removeprefix("/"), errors="strict")
-
-
 def _where(url: str) -> _Where:
-    where = _Where(Bucket=urlsplit(url).netloc, Key=_key(url))
+    where = _Where(Bucket=urlsplit(url).netloc, Key=key_of(url))
     version = dict(parse_qsl(urlsplit(url).query)).get(_VERSION)
     if version:
         where["VersionId"] = version

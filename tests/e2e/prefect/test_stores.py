@@ -80,11 +80,15 @@ def test_a_catalog_with_a_nested_store_keeps_versions_there_and_pins_no_secret(
     documents = api.find("block_documents", block_documents={"name": {"any_": ["lake"]}})
     assert "s3cret" not in str(documents)
 
-    S3Store(bucket="elsewhere", credentials=lake.credentials, endpoint_url=lake.endpoint_url, path_style=True).save(
+    pinned = "s3://prefect-lake/a?connection=lake"
+    before = session.stores(pinned)
+    rotated = S3Credentials(access_key=SecretStr("other"), secret_key=SecretStr("s3cret2"))
+    S3Store(bucket="elsewhere", credentials=rotated, endpoint_url=lake.endpoint_url, path_style=True).save(
         "lake", overwrite=True
     )
     again = get_copy.fn(version.id, target=str(tmp_path / "copy"), catalog=loaded)
     assert (Path(again["folder"]) / "0.csv").read_text() == "a,0\n", "a version stays where the catalog says"
+    assert session.stores(pinned) is not before, "and is read with what the block holds now"
 
 
 def test_the_name_of_a_store_block_means_the_environments_catalog_with_that_store(

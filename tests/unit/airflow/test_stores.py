@@ -14,6 +14,8 @@ from airflow_provider.compat import AirflowNotFoundException
 from dataset_tasks import connections
 from dataset_tasks.connections import StoreOptions
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
+from dataset_tasks.store.opened import OpenStores
+from dataset_tasks.store.s3 import S3Store
 
 
 @pytest.fixture
@@ -88,3 +90,13 @@ def test_a_name_that_airflow_does_not_know_is_looked_up_further(held: dict[str, 
     home.mkdir(parents=True)
     (home / "config.toml").write_text('[connections.lake]\nregion = "eu"\n')
     assert connections.resolve("lake") == StoreOptions(region="eu")
+
+
+def test_an_open_store_goes_where_its_connection_says_now(held: dict[str, Connection]) -> None:
+    opened = OpenStores()
+    for endpoint in ("http://before", "http://after"):
+        held["lake"] = connection("aws", {"region_name": "eu", "endpoint_url": endpoint}, login="id", password="key")
+        opened.look_again()
+        store = opened("s3://lake/data?connection=lake")
+        assert isinstance(store, S3Store)
+        assert store.client.meta.endpoint_url == endpoint
