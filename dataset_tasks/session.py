@@ -94,6 +94,9 @@ class Session:
         with self._lock:
             if self._pid != os.getpid():
                 self._after_fork()
+            if self._catalog is not None and self._catalog.db.is_replaced:  # such as by a copy that was put back
+                self._catalog.close()
+                self._catalog = self._objects = None
             if self._catalog is None:
                 if self._create:
                     refuse_to_begin_again(self.settings)

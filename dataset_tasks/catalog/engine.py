@@ -106,7 +106,7 @@ class Database:
             f"the catalog {self.shown} is not the file that this process opened: "
             + ("another one was put in its place" if is_replaced else "it was removed or moved"),
             kind="lost_catalog",
-            hint="Run it again in a new process; what this one was at is not in the file that is there now."
+            hint="Run it again; what it was at is not in the file that is there now."
             if is_replaced
             else "Put the file back, or bring it back with `dataset-tasks catalog rebuild`; then start this process anew.",
         )

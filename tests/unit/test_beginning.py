@@ -84,7 +84,7 @@ def lost(home: Path, how: str) -> None:
         file.unlink()
 
 
-@pytest.mark.parametrize("how", ["removed", "home moved", "replaced"])
+@pytest.mark.parametrize("how", ["removed", "home moved"])
 def test_nothing_is_acknowledged_by_a_process_whose_catalog_file_was_taken_away(used: Path, how: str) -> None:
     with open_session() as session:
         session.run(Create(name="seen", project="p"))
@@ -95,12 +95,25 @@ def test_nothing_is_acknowledged_by_a_process_whose_catalog_file_was_taken_away(
             assert raised.value.kind == "lost_catalog"
         with pytest.raises(CatalogError, match="is not the file"):
             session.catalog.versions()
-    assert (used / "catalog.db").exists() == (how == "replaced")
+    assert not (used / "catalog.db").exists()
 
 
-def test_a_catalog_file_that_is_taken_away_during_a_commit_is_an_error_too(used: Path) -> None:
-    rule = Rule("catalog.after_commit", lambda _point: lost(used, "removed"), 1)
+def test_a_process_goes_on_with_the_copy_that_was_put_in_the_place_of_its_catalog_file(used: Path) -> None:
+    with open_session() as session, open_session() as other:
+        held = session.catalog
+        objects = session.objects
+        lost(used, "replaced")
+        made = session.run(Create(name="made", project="p"))
+        assert other.catalog.version(made.version_id).name == "made"
+        assert session.objects is not objects
+        with pytest.raises(CatalogError, match="another one was put in its place"):
+            held.versions()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_catalog_file_that_is_taken_away_during_a_commit_is_an_error_too(used: Path, how: str) -> None:
+    rule = Rule("catalog.after_commit", lambda _point: lost(used, how), 1)
     with open_session() as session:
         session.run(Create(name="seen", project="p"))
-        with injected([rule]), pytest.raises(CatalogError, match="it was removed or moved"):
+        with injected([rule]), pytest.raises(CatalogError, match="is not the file that this process opened"):
             session.run(Create(name="unseen", project="p"))
