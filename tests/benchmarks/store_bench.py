@@ -94,6 +94,10 @@ class Cost:
     memory: float
 
 
+class FailedError(RuntimeError):
+    """A tool ended with an error, or brought back something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a step works: the server's URL, the source, a new target, the prefix in the bucket and our home."""
@@ -166,13 +170,18 @@ def main() -> None:
         for name, (count, size) in sizes.items():
             make(base / name, count, size)
         found: dict[tuple[str, str, str], list[Cost]] = {}
+        failed: dict[str, str] = {}
         for turn in range(given.repeat):
             for name in sizes:
                 with server(given.server, base) as endpoint:  # a new one each time: it keeps all in memory
-                    for tool in tools if turn % 2 else reversed(tools):
-                        for step, cost in measure(tool, endpoint, base, name, turn):
-                            found.setdefault((name, step, tool), []).append(cost)
-    table = tabulate(found, sizes, tools)
+                    for tool in (each for each in (tools if turn % 2 else reversed(tools)) if each not in failed):
+                        try:
+                            for step, cost in measure(tool, endpoint, base, name, turn):
+                                found.setdefault((name, step, tool), []).append(cost)
+                        except FailedError as error:  # the others go on; what is said of this one stands in the text
+                            print(error, file=sys.stderr)
+                            failed[tool] = str(error)
+    table = tabulate(found, sizes, [tool for tool in tools if tool not in failed])
     print(f"\n{table.caption}\n")
     for row in [table.columns, *table.rows]:
         print("  ".join(str(cell).ljust(14) for cell in row))
@@ -183,7 +192,8 @@ def main() -> None:
             title="Object stores",
             text="Up to a real Ceph RGW on the same machine and down again, beside tools that copy files as they are. Ours "
             "hashes every file before, packs small ones together, and verifies every file after. "
-            f"{given.repeat} repetition(s); load of the machine when it began: {load:.1f}.",
+            f"{given.repeat} repetition(s); load of the machine when it began: {load:.1f}."
+            + "".join(f" Without figures: {why}." for why in failed.values()),
             command=" ".join(["python tests/benchmarks/store_bench.py", *sys.argv[1:]]),
             tables=[table],
         ).keep()
@@ -245,12 +255,12 @@ def measure(tool: str, endpoint: str, base: Path, data: str, turn: int) -> Itera
             process.returncode = os.waitstatus_to_exitcode(status)
             wall = time.perf_counter() - begun
             if process.returncode:
-                raise SystemExit(f"{tool} {step} {data} ended with {process.returncode}")
+                raise FailedError(f"{tool} {step} {data} ended with {process.returncode}")
             print(f"{data:6} {step:5} {tool:14} {wall:7.2f} s", flush=True)
             yield step, Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
         done = subprocess.run(["diff", "-rq", place.source, place.target], capture_output=True, check=False)
         if done.returncode:
-            raise SystemExit(f"{tool} {data}: what came back differs: {done.stdout[:500]!r}")
+            raise FailedError(f"{tool} {data}: what came back differs: {done.stdout[:500]!r}")
     finally:
         for folder in (place.target, place.home):
             shutil.rmtree(folder, ignore_errors=True)
