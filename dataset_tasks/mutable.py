@@ -202,7 +202,8 @@ def _check(place: Path, overwrite: bool, keep_off: Iterable[Path]) -> bool:
         raise target_error(error, os.fsencode(place), b"") from error
     if not is_empty and not overwrite:
         raise TargetError(
-            f"{shown(place)} is not empty", hint="Give another folder, or `overwrite=True` to have it replaced."
+            f"{shown(place)} is not empty",
+            hint="Give another folder, or `overwrite=True` (`--overwrite`) to have it replaced.",
         )
     return not is_empty
 

@@ -110,7 +110,8 @@ def _wrong_use(error: Exception, arguments: Sequence[str]) -> int:
     """Says what is wrong with the call and where its help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "dataset-tasks"
-    message = error.format_message()  # type: ignore[attr-defined]  # every click exception has it
+    message: str = error.format_message()  # type: ignore[attr-defined]  # every click exception has it
+    message = message.replace("Value error, ", "").replace("Input should be ", "it must be ")  # pydantic's words
     if context is not None and message == "Missing command.":
         with contextlib.redirect_stdout(sys.stderr):  # with rich, asking for help prints it
             print(context.get_help().rstrip())
