@@ -200,6 +200,13 @@ def told_or_done(_session: Session, first: str, second: str) -> None:
     assert "ok" in (first, second)
 
 
+def done_when_tried_again(session: Session, first: str, second: str) -> None:
+    """Nothing is lost to who was told so."""
+    told_or_done(session, first, second)
+    session.run(upload(Path()))
+    session.run(finalize(Path()))
+
+
 def whole_or_deleted(_session: Session, first: str, second: str) -> None:
     """Who reads a version that goes at that moment gets it whole, or hears that it is deleted."""
     assert {first, second} <= {"ok", "StateError"}, (first, second)
@@ -237,7 +244,12 @@ _PAIRS = [
     Pair("gc/upload", draft, gc, upload, uploaded_all),
     Pair("upload/gc", draft, upload, gc, uploaded_all),
     Pair("upload/delete+gc", alike, upload, gone, uploaded_all),
-    Pair("upload/ruthless-gc", draft, upload, ruthless_gc, told_or_done),
+    Pair("upload/ruthless-gc", draft, upload, ruthless_gc, done_when_tried_again),
+    Pair("ruthless-gc/upload", draft, ruthless_gc, upload, done_when_tried_again),
+    Pair("finalize/ruthless-gc", uploaded, finalize, ruthless_gc, told_or_done),
+    Pair("add/ruthless-gc", draft, adding("x"), ruthless_gc, told_or_done),
+    Pair("squash/ruthless-gc", history, squash, ruthless_gc, told_or_done),
+    Pair("repack/ruthless-gc", sparse, repack, ruthless_gc, told_or_done),
     Pair("gc/finalize", uploaded, gc, finalize, both_well),
     Pair("finalize/gc", uploaded, finalize, gc, both_well),
     Pair("gc/publish", littered, gc, publish),

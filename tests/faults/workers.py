@@ -135,8 +135,8 @@ def interleaved(stage: Stage, pair: Pair, name: str, hit: int) -> str:
     def look(session: Session) -> None:
         said = stage.said("first"), stage.said("second")
         assert not any(each == "nothing" or ":" in each or each == "died" for each in said), said
-        scenarios.read_once(session)
         pair.check(session, *said)
+        scenarios.read_once(session)
         assert_invariants(session)
 
     try:
