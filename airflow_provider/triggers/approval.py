@@ -1,10 +1,10 @@
-"""Waiting for the answer to an approval: Airflow's own page resumes the task by itself, this one watches the catalog."""
+"""Waiting for the answer to an approval, in the catalog or on Airflow's own page, wherever it comes first."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -14,6 +14,9 @@ from airflow_provider import settings
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID
 from airflow_provider.triggers.dataset import fired, in_session
 from dataset_tasks.errors import DatasetError
+
+if TYPE_CHECKING:
+    from dataset_tasks.model import JsonValue
 
 
 class ApprovalTrigger(BaseTrigger):
@@ -74,7 +77,33 @@ class ApprovalTrigger(BaseTrigger):
                     await self._close(approved=found.outcome == "approved")
                     yield fired({"outcome": found.outcome})
                     return
+                answer = await self._answer_on_the_page()
+                if answer is not None:
+                    yield fired(answer)
+                    return
             await asyncio.sleep(self.poll_interval)
+
+    async def _answer_on_the_page(self) -> dict[str, JsonValue] | None:
+        """The answer that was given to Airflow's own question; only from 3.3 on does Airflow bring it to the task."""
+        if not self.ti_id:
+            return None
+        from uuid import UUID
+
+        from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
+
+        try:
+            held = await sync_to_async(get_hitl_detail_content_detail)(ti_id=UUID(self.ti_id))
+        except AirflowRuntimeError as error:
+            self.log.warning("Airflow did not tell whether there is an answer: %s", error)
+            return None
+        if not held.response_received or not held.chosen_options:
+            return None
+        user = held.responded_by_user
+        return {
+            "chosen_options": list(held.chosen_options),
+            "params_input": dict(held.params_input or {}),
+            "responded_by_user": {"id": user.id, "name": user.name} if user else None,
+        }
 
     async def _close(self, *, approved: bool) -> None:
         """Answers Airflow's own question too, so that nobody is asked what is answered; it does not have to be there."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def closed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """How questions on Airflow's own page were answered from outside."""
     answers: list[list[str]] = []
+    monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", lambda ti_id: SimpleNamespace(response_received=False))
     monkeypatch.setattr(hitl, "update_hitl_detail_response", lambda **told: answers.append(told["chosen_options"]))
     return answers
 
@@ -119,6 +122,26 @@ def test_an_answer_given_elsewhere_ends_the_wait(
         assert operator.execute_complete(context, event, **deferred.kwargs)["who"] == "bob"
     else:
         with pytest.raises(AirflowFailException, match="rejected by bob"):
+            operator.execute_complete(context, event, **deferred.kwargs)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_an_answer_on_airflows_page_ends_the_wait_where_airflow_does_not(
+    shop: Shop, context: dict[str, Any], questions: object, monkeypatch: pytest.MonkeyPatch, approved: bool
+) -> None:
+    version = shop.completed()
+    operator, deferred = ask(version, context)
+    held = SimpleNamespace(
+        response_received=True, chosen_options=["Approve" if approved else "Reject"], params_input={"note": "seen"},
+        responded_by_user=SimpleNamespace(id="ana", name="Ana"),
+    )  # fmt: skip
+    monkeypatch.setattr(hitl, "get_hitl_detail_content_detail", lambda ti_id: held)
+    event = asyncio.run(anext(deferred.trigger.run())).payload
+    assert json.loads(json.dumps(event)) == event
+    if approved:
+        assert operator.execute_complete(context, event, **deferred.kwargs)["who"] == "Ana"
+    else:
+        with pytest.raises(AirflowFailException, match="rejected by Ana"):
             operator.execute_complete(context, event, **deferred.kwargs)
 
 
