@@ -591,3 +591,22 @@ def test_a_process_that_holds_the_file_is_named(tmp_path: Path, no_waiting: obje
     holder.communicate()
     assert catalog.store_id("/store")
     catalog.close()
+
+
+def test_a_window_starts_from_those_before_it_and_is_compared_with_its_own_too(catalog: Catalog) -> None:
+    days = {day: datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 6)}
+
+    def run(day: int) -> Version:
+        return final(catalog, window=days[day], origin={"runner": "local", "window": days[day].isoformat()})
+
+    bare, first, fourth, third = final(catalog), run(1), run(4), run(3)
+    start, last = catalog.starting_point, catalog.previous
+    assert start("p", "n", window=days[1]) == last("p", "n", until=days[1] - timedelta(1)) == bare
+    assert start("p", "n", window=days[3]) == last("p", "n", until=days[2]) == first
+    assert last("p", "n", until=days[3]) == third
+    assert start("p", "n", window=days[4]) == third
+    assert start("p", "n") == last("p", "n") == start("p", "n", window=days[5]) == fourth
+    by_hand = final(catalog)
+    assert by_hand.window == days[4]
+    assert start("p", "n", window=days[4]) == by_hand
+    assert catalog.versions(project="p", name="n", window=days[4]) == [fourth, by_hand]
