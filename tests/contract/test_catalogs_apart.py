@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    bucket = f"apart-{tmp_path.name[-20:].replace('_', '-')}"
+    bucket = f"apart-{secrets.token_hex(8)}"  # all workers of a run share the server
     boto3.client("s3", endpoint_url=url).create_bucket(Bucket=bucket)
     return f"s3://{bucket}/shared"
 

@@ -17,7 +17,7 @@ from dataset_tasks import Dataset, open_session
 from dataset_tasks.testing.invariants import assert_invariants
 
 pytestmark = pytest.mark.faults
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 
 
 def started(code: str, home: Path, **env: str) -> subprocess.Popen[str]:
