@@ -137,14 +137,14 @@ def test_assets_are_new_versions_with_their_lineage_and_none_of_unchanged_ones(
 
 def test_artifacts_show_what_was_made_what_changed_and_from_what(api: Api, spec: Path, catalog: DatasetCatalog) -> None:
     run_id, _ = run(flow_from_spec(spec, catalog=catalog))
-    (table,) = api.artifacts("lab-night-versions", run_id)
+    table = api.artifact("lab-night-versions", run_id)
     rows = {row["dataset"]: row for row in json.loads(table["data"])}
     assert rows["lab/both"]["outcome"] == "made, published"
     assert (rows["lab/twice"]["files"], rows["lab/twice"]["bytes"]) == (3, 24)
-    (lineage,) = api.artifacts("lab-night-lineage", run_id)
+    lineage = api.artifact("lab-night-lineage", run_id)
     assert "d_raw -.-> d_twice" in lineage["data"]
     assert "| lab/flat | 1.0.0 | both (squash) |" in lineage["data"]
-    (changes,) = api.artifacts("lab-both-changes", run_id)
+    changes = api.artifact("lab-both-changes", run_id)
     paths = {row["path"]: row for row in json.loads(changes["data"])}
     assert {"0.csv", "x0.csv", "more/0.csv"} <= paths.keys()
     assert "more/1.csv" not in paths
@@ -172,7 +172,7 @@ def test_a_failure_skips_what_is_below_it_with_the_reason_and_nothing_else(
     assert states["apart.build"] == ("COMPLETED", "Completed")
     below = runs["flat.squash"]["task_inputs"]["wait_for"]
     assert [one["id"] for one in below] == [runs["twice.build"]["id"]], "the picture leads to the failure"
-    (table,) = api.artifacts("lab-night-versions", run_id)
+    table = api.artifact("lab-night-versions", run_id)
     assert {row["dataset"]: row["outcome"] for row in json.loads(table["data"])} == {
         "lab/raw": "made",
         "lab/apart": "made",

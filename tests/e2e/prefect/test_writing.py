@@ -98,6 +98,29 @@ def test_a_failure_anywhere_fails_the_flow_and_drops_the_draft(
     assert not list((session.settings.cache_dir / "scratch").rglob("a.csv"))
 
 
+def test_a_version_that_could_not_be_published_stays_final_and_the_flow_fails(
+    api: Api, catalog: DatasetCatalog, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Session.run
+
+    def refuse(self: Session, request: Any, **how: Any) -> Any:
+        if request.verb == "publish":
+            raise StorageError("refused")
+        return run(self, request, **how)
+
+    @flow
+    def failing() -> None:
+        with dataset_version("crm/orders", publish=True, catalog=catalog) as version:
+            (version.output / "a.csv").write_text("id\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "run", refuse)
+        assert failing(return_state=True).is_failed()
+    assert versions(session) == ["orders@1.0.0 completed"], "others may have read it"
+    assert failing(return_state=True).is_completed()
+    assert versions(session) == ["orders@1.0.0 published"]
+
+
 def test_a_transaction_around_the_block_rolls_back_the_draft_but_never_a_final_version(
     api: Api, catalog: DatasetCatalog, session: Session
 ) -> None:
