@@ -52,8 +52,7 @@ def figures() -> Iterator[tuple[str, str, str]]:
             f"{inputs:,}",
             (f"{inputs:,}" if not failed else f"{failed} readers failed"),
         )
-    soak = kept("soak")
-    if soak:
+    for soak in kept("soak") or ():
         what = f"soak, {soak['minutes']:g} minutes, {soak['workers']} workers, {soak['catalog']}: calls ({soak['kills']:,} kills)"
         yield what, f"{soak['calls']:,}", f"{soak['calls'] - soak['violations']:,}"
 

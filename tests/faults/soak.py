@@ -56,6 +56,7 @@ from dataset_tasks.testing.invariants import assert_invariants
 KEPT = Path(__file__).parent / "results" / "soak.json"
 NAMES = [f"{folder}{name}" for folder in ("", "a/", "a/b/", "ü/") for name in ("1.bin", "2.txt", "-x", "c d")]
 _TRIES = 60
+_MOST_KEPT = 5
 #: What ends a call: a moment, or work done (a busy machine would see the first fire before anything is done).
 _TIMERS = ((signal.ITIMER_REAL, signal.SIGALRM), (signal.ITIMER_PROF, signal.SIGPROF))
 _LONGEST_SECONDS = 900  # of a call that nothing disturbs, on a machine that is busy with other things
@@ -322,7 +323,9 @@ def main() -> int:
     print(json.dumps(summary, indent=1))
     if given.keep:
         KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(summary, indent=1) + "\n")
+        before = json.loads(KEPT.read_text()) if KEPT.exists() else []
+        rows = ",\n  ".join(json.dumps(each) for each in [*before, summary][-_MOST_KEPT:])
+        KEPT.write_text(f"[\n  {rows}\n]\n")
     _remove(place)
     return 0
 
