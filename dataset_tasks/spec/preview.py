@@ -411,5 +411,6 @@ def _is_open(session: Session, outcome: _Outcome, request: Publish) -> bool:
     last = outcome.last
     if outcome.changes or last is None or last.state is not State.PUBLISHED:
         return True
-    aliases = session.catalog.aliases(last.project, last.name)
-    return request.alias is not None and aliases.get(request.alias) != last.id
+    if request.alias is None or session.catalog.is_ahead(last, request.alias):
+        return False
+    return session.catalog.aliases(last.project, last.name).get(request.alias) != last.id

@@ -18,7 +18,8 @@ from dataset_tasks.session import Session
 from dataset_tasks.settings import Settings
 from dataset_tasks.spec.backfill import BackfillReport, run_backfill, windows_to_fill
 from dataset_tasks.spec.compiler import compile_spec
-from dataset_tasks.spec.plan import Plan
+from dataset_tasks.spec.plan import Plan, Scope
+from dataset_tasks.spec.preview import preview
 from dataset_tasks.spec.run import run_plan
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)
@@ -419,6 +420,18 @@ def test_a_late_window_is_compared_with_what_stood_in_its_time(tmp_path: Path, s
     raw = made(session, "raw")
     assert raw["2013-03"].previous_id == raw["2013-02"].id
     assert session.catalog.resolve("nyc/raw@latest").id == raw["2013-04"].id
+
+
+def test_plan_knows_that_a_late_window_moves_no_alias_back(tmp_path: Path, session: Session) -> None:
+    plan = plan_of(tmp_path, HEAD + LOG.replace("previous: true", "previous: true, publish: {alias: prod}"))
+    for month in ("2013-01", "2013-04", "2013-02"):
+        run_plan(plan, session, date=f"{month}-01")
+    start = datetime(2013, 2, 1, tzinfo=UTC)
+    scope = Scope(params={"carrier": "AA"}, interval_start=start, interval_end=datetime(2013, 3, 1, tzinfo=UTC))
+
+    (shown,) = preview(plan, session, scope)
+    assert (shown.status, shown.publishes) == ("unchanged", run_plan(plan, session, date="2013-02-01").changed)
+    assert not shown.publishes
 
 
 def test_a_dataset_that_is_read_but_not_run_is_read_as_it_stood_in_the_window(tmp_path: Path, session: Session) -> None:
