@@ -145,13 +145,13 @@ print((time.process_time() - started) * 1000)
 
 
 def fresh(sizes: list[int], ways: Iterable[str], folder: Path) -> dict[str, dict[int, float]]:
-    """Parse and serialize in a process of its own, modules of Airflow loaded before, the best of five."""
+    """Parse and serialize in a process of its own, modules of Airflow loaded before, the best of three."""
     ends = {"by hand": "hand", "spec": "spec", "dag-factory": "peer"}
     found: dict[str, dict[int, float]] = {way: {} for way in ways}
     paths = os.pathsep.join(path for path in sys.path if path)
     for steps in sizes:
         runs: dict[str, list[float]] = {way: [] for way in found}
-        for _ in range(5):
+        for _ in range(3):
             for way, times in runs.items():
                 done = subprocess.run(
                     [sys.executable, "-c", FRESH, str(folder / f"{ends[way]}_{steps}.py")],
@@ -217,8 +217,8 @@ def main() -> None:
         sys.path.insert(0, str(Path(__file__).parents[2]))
         with contextlib.redirect_stdout(sys.stderr):
             found = measure(options.steps, options.repeat, place / "dags", peer=options.peer)
-            once = fresh(options.steps, found, place / "dags")
-    show(found, options.steps, options.repeat)
+        show(found, options.steps, options.repeat)
+        once = fresh(options.steps, found, place / "dags")
     made = tables(found, once, options.steps)
     print(markdown(made[1]))
     if options.keep:
