@@ -20,7 +20,7 @@ SWEEP = os.environ.get("FAULTS_SWEEP", "")
 ON_SERVERS_TOO = os.environ.get("FAULTS_SERVERS", SWEEP)
 IS_FULL = bool(SWEEP)
 #: So many programs do all pairs, or all that is done on servers.
-_PROGRAMS = 10
+_PROGRAMS = 4
 
 
 def stride(sample: int, wanted: str = SWEEP) -> str:
