@@ -72,7 +72,9 @@ class Theirs:
 def bring() -> Callable[..., str | None]:
     """The function as it stands on the page."""
     (code,) = re.findall(
-        r"^```python\n(from dataset_tasks import Dataset\n\ndef bring.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+        r"^```python\n(from dataset_tasks import Dataset\n\ndef bring.*?)^```$",
+        PAGE.read_text(),
+        re.DOTALL | re.MULTILINE,
     )
     names: dict[str, Any] = {}
     exec(compile(code, str(PAGE), "exec"), names)
