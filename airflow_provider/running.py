@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from airflow.sdk.exceptions import AirflowRuntimeError
@@ -33,12 +34,16 @@ XCOM_RETURN_KEY = "return_value"
 def operation_key(context: Context) -> str:
     """The key under which the catalog records what this task does: the same for every try.
 
-    `airflow/<dag>/<run>/<task>/<map index>`, and how often the run was cleared where it was: a cleared task is done
-    anew, a retried one goes on.
+    `airflow/<dag>/<run>/<task>/<map index>/<begun>`, and how often the run was cleared where it was. A retried task goes
+    on; a cleared one is done anew, and so is one of a run that was deleted and made again: it has the same id, but has
+    begun at another moment. `<begun>` is left out where the run has no such moment.
     """
-    ti = context["ti"]
+    ti, dag_run = context["ti"], context["dag_run"]
     key = f"airflow/{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index if ti.map_index is not None else -1}"
-    cleared = getattr(context["dag_run"], "clear_number", 0)
+    begun = getattr(dag_run, "start_date", None)
+    if begun is not None:
+        key += f"/{begun.astimezone(UTC):%Y%m%dT%H%M%S.%f}"
+    cleared = getattr(dag_run, "clear_number", 0)
     return f"{key}/{cleared}" if cleared else key
 
 

@@ -156,6 +156,12 @@ def test_one_task_an_operation_makes_and_leaves_alone_the_same(airflow: Any, ses
     }
     assert standing == made
 
+    # A run that was deleted and made again has the id of the first one, and none of its results.
+    airflow.rest.delete("api/v2/dags/shop_steps/dagRuns/second").raise_for_status()
+    (folder / "orders" / "orders0.txt").write_text("7 7")
+    assert run(airflow, "shop_steps", "second", folder) == dict.fromkeys(steps, "success")
+    assert {name: len(found) for name, found in versions(session, "crm-steps").items()} == {"orders": 2, "totals": 2}
+
 
 def test_a_window_comes_from_the_schedule(airflow: Any, session: Session, folder: Path) -> None:
     # Half past noon in New York: the last tick was at 6, the one before a day earlier.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -237,6 +238,18 @@ def test_a_cleared_run_and_a_mapped_task_have_keys_of_their_own(session: Any, co
     context["dag_run"] = SimpleNamespace()  # before Airflow knew the count
     operators.DatasetFinalizeOperator(task_id="t", ref=VERSION).work(context)
     assert session.calls[1].key == "airflow/shop/manual__1/create/3"
+
+
+def test_a_run_that_was_deleted_and_made_again_has_keys_of_its_own(session: Any, context: dict[str, Any]) -> None:
+    for begun in ("2026-01-02T03:04:05+00:00", "2026-01-02T05:04:05+02:00", "2026-01-02T03:04:05.000001+00:00"):
+        context["dag_run"] = SimpleNamespace(clear_number=0, start_date=datetime.fromisoformat(begun))
+        operators.DatasetFinalizeOperator(task_id="t", ref=VERSION).work(context)
+    context["dag_run"].clear_number = 1
+    operators.DatasetFinalizeOperator(task_id="t", ref=VERSION).work(context)
+    first, same, again, cleared = (call.key for call in session.calls)
+    assert first == same == "airflow/shop/manual__1/create/-1/20260102T030405.000000"
+    assert again == "airflow/shop/manual__1/create/-1/20260102T030405.000001"
+    assert cleared == f"{again}/1"
 
 
 def test_unchanged_is_a_result_or_a_skip_as_the_dag_wants_it(session: Any, context: dict[str, Any]) -> None:
