@@ -56,7 +56,7 @@ VERBS = [
     "repack",
     "repair",
 ]
-_LONGEST_SECONDS = 120
+LONGEST_SECONDS = 500
 _RAISED = 3
 TROUBLE = Path(tempfile.gettempdir()) / f"sweep-trouble-{os.getpid()}"
 
@@ -87,7 +87,7 @@ def forked(work: Callable[[], int]) -> int:
     """Runs `work` in a fork; gives its exit code, or the signal that ended it, negative."""
     pid = os.fork()
     if pid == 0:
-        signal.alarm(_LONGEST_SECONDS)
+        signal.alarm(LONGEST_SECONDS)
         code = 1
         try:
             code = work()

@@ -70,7 +70,7 @@ class Stage:
         pid = os.fork()
         if pid:
             return pid
-        signal.alarm(60)
+        signal.alarm(sweep.LONGEST_SECONDS)
         said = "died"
         try:
             with open_session(home=self.home) as session, injected([rule] if rule else []) as seen:
