@@ -676,6 +676,7 @@ def test_all_of_it_works_for_who_is_not_root() -> None:
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+import pyarrow.compute
 import test_cache as t
 from dataset_tasks.store import open_store
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
