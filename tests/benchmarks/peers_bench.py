@@ -275,7 +275,9 @@ def main() -> None:
             + "."
             + failures(found)
         ),
-        command=f"python tests/benchmarks/peers_bench.py --data {given.data} --repeat {given.repeat} --keep",
+        command=f"python tests/benchmarks/peers_bench.py --data {given.data}"
+        + ("" if len(tools) == len(known) else f" --tools {given.tools}")
+        + f" --repeat {given.repeat} --keep",
         tables=tables(found, names, tools),
     )
     from results import markdown
