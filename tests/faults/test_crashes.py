@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 SWEEP = os.environ.get("FAULTS_SWEEP", "")
 ON_SERVERS_TOO = os.environ.get("FAULTS_SERVERS", SWEEP)
 IS_FULL = bool(SWEEP)
-#: So many programs do all pairs, or all that is done on servers.
-_PROGRAMS = 4
+#: So many programs do all pairs, or all that is done on servers. A full run that is cut off loses less with more of them.
+_PROGRAMS = 12 if IS_FULL else 4
 
 
 def stride(sample: int, wanted: str = SWEEP) -> str:
