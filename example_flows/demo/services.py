@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import httpx
+from httpx_retries import Retry, RetryTransport
 
 _T = TypeVar("_T")
 JsonObject: TypeAlias = dict[str, Any]  # Any: what a server of another project answers
 #: Seconds: a server on a small, busy machine; a group that was asked to end.
 START_TIMEOUT = 240.0
 STOP_TIMEOUT = 15.0
+#: A server on SQLite that finds its database locked answers 503 and has done nothing: the clients of both orchestrators
+#: ask again, and so do we. A connection that fails is another matter: `wait_for` waits for it.
+_BUSY = Retry(
+    total=6,
+    backoff_factor=0.3,
+    status_forcelist=[httpx.codes.SERVICE_UNAVAILABLE],
+    allowed_methods=["GET", "PATCH", "POST"],
+    retry_on_exceptions=[],
+)
 
 
 class ServiceError(Exception):
@@ -99,8 +109,8 @@ def wait_for(
 
 
 def client(url: str) -> httpx.Client:
-    """A client of a server on this machine: no proxy of the environment comes in between."""
-    return httpx.Client(base_url=url, timeout=30, trust_env=False)
+    """A client of a server on this machine, which asks again while that is busy: no proxy of the environment in between."""
+    return httpx.Client(base_url=url, timeout=30, trust_env=False, transport=RetryTransport(retry=_BUSY))
 
 
 def get(server: httpx.Client, path: str) -> JsonObject | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from example_flows.demo.services import free_port
+from example_flows.demo.services import ServiceError, client, free_port, json_object
 from tests.services import running
 from tests.services.servers import ROOT, SERVERS, Server
 
@@ -49,3 +52,38 @@ def test_a_server_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> Non
 
 def test_ports_are_given_in_rows() -> None:
     assert 1024 < free_port(31) < 32_000
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Gives one answer after another; each request is written down."""
+
+    codes: ClassVar[list[int]] = []
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append(self.path)
+        body = b'{"id": "made"}'
+        self.send_response(self.codes.pop(0))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+
+def test_a_server_that_is_busy_is_asked_again_and_one_that_failed_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with client(f"http://127.0.0.1:{server.server_port}/") as api:
+            monkeypatch.setattr(_Answers, "codes", [503, 503, 201])
+            assert json_object(api.post("runs", json={})) == {"id": "made"}
+            monkeypatch.setattr(_Answers, "codes", [500, 201])
+            with pytest.raises(ServiceError, match="500"):
+                json_object(api.post("other", json={}))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert _Answers.asked == ["/runs"] * 3 + ["/other"]
