@@ -271,7 +271,7 @@ class Collecting(Registry, Leases):
                 index=index, pending=0, pending_object=None, files=0, bytes=0, content_hash="",
                 objects=objects, needs=needs,
             )  # fmt: skip
-            self._settle_objects(connection, moved, version.id)
+            self._settle_objects(connection, moved, "")  # nobody's own: others share them, or will
             if not is_draft:
                 payload = {"index_object": json.loads(dump_object(index) or "null")}
                 insert_event(connection, sequence, "moved", version, self._now(), payload)

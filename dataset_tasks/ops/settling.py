@@ -28,8 +28,13 @@ def settle(context: Context, version: Version) -> None:
 
 
 def _tidy(context: Context, version: Version) -> None:
-    """Removes what the draft had stored on the way and the final version does not refer to."""
+    """Removes what the draft had stored on the way and the final version does not refer to.
+
+    Of a version that was moved since, nothing: what it referred to before may be what others, made from it, still need.
+    """
     catalog, objects = context.session.catalog, context.session.objects
+    if any(event.kind == "moved" for event in catalog.events(version_id=version.id)):
+        return
     needed = {*context.session.manifest(version).index.objects, version.index.key if version.index else ""}
     left = [
         each
