@@ -354,7 +354,7 @@ def _schedule(schedule: Schedule | None) -> Any:  # Any: Airflow takes timetable
 
 
 def _param(param: Param) -> DagParam:
-    schema: dict[str, Any] = dict(_PARAM_SCHEMAS[param.type])  # Any: JSON Schema
+    schema: dict[str, Any] = {**_PARAM_SCHEMAS[param.type], **param.ends}  # Any: JSON Schema
     if param.required:
         return DagParam(description=param.description or None, **schema)
     if param.default is None:

@@ -10,12 +10,13 @@ from copy import copy
 from datetime import UTC, date, datetime
 from importlib import import_module
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
+from pydantic import Field
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue
@@ -170,6 +171,8 @@ def scope_of_run(plan: Plan, params: Mapping[str, Any]) -> Scope:  # Any: as Pre
 
 def _parameter(param: Param) -> Parameter:
     kind = _TYPES[param.type]
+    if ends := param.ends:
+        kind = Annotated[kind, Field(ge=ends.get("minimum"), le=ends.get("maximum"), gt=ends.get("exclusiveMinimum"))]
     if param.required:
         return Parameter(param.name, Parameter.KEYWORD_ONLY, annotation=kind)
     default = param.default

@@ -170,14 +170,12 @@ class DatasetStepOperator(StoppableOperator):
         """The spec's params in this run, of the types that the spec gives them.
 
         Raises:
-            InvalidArgumentError: One is missing, or is not of its type.
+            InvalidArgumentError: One is missing, is not of its type, or does not fit a field that it fills in.
         """
-        if self.given is None:
-            return dict(context["params"])
         of_dag = {
             param.name: context["params"][param.name] for param in self.plan.params if param.name in context["params"]
         }
-        return check_params(self.plan, {**of_dag, **cast("Mapping[str, JsonValue]", self.given)})
+        return check_params(self.plan, {**of_dag, **cast("Mapping[str, JsonValue]", self.given or {})})
 
     def _window(self, context: Context) -> Window | None:
         """The run's window, as the spec's schedule cuts them; none for runs by hand, or after another dataset."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Reference
@@ -34,6 +35,7 @@ class Head:
                 default=model.default,
                 required=not given,
                 description=model.description,
+                line=self.places.position_of_key(path)[0],
             )
             if given and model.default is not None:
                 wrong = param_problem(param, model.default)
@@ -51,7 +53,7 @@ class Head:
             self.places.problems.add(
                 (1, 1), ("params", param.name), f"the profile {self.settings.profile_name!r} gives it: {wrong}"
             )
-        return Param(name=param.name, type=param.type, default=value, description=param.description)
+        return replace(param, default=value, required=False)
 
     def schedule(self) -> Schedule | None:
         """The schedule, the profile's where it has one; what is wrong in it is taken down."""

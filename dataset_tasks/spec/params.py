@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Final
 
@@ -33,8 +33,8 @@ def check_params(plan: Plan, given: Mapping[str, JsonValue] | None = None) -> di
             `'["a"]'` for a list.
 
     Raises:
-        InvalidArgumentError: A name is unknown, a value has another type, one without default is missing; the
-            message holds all of them.
+        InvalidArgumentError: A name is unknown, a value has another type or can't stand in a field that it fills in, one
+            without default is missing; the message holds all of them, with their places in the file.
     """
     values: dict[str, JsonValue] = {}
     wrong: list[str] = []
@@ -47,7 +47,10 @@ def check_params(plan: Plan, given: Mapping[str, JsonValue] | None = None) -> di
         read = _read(known[name], value)
         problem = None if read is None and known[name].default is None else param_problem(known[name], read)
         if problem:
-            wrong.append(f"{name}: {problem}")
+            place = f" ({plan.source}:{known[name].line})" if known[name].line else ""
+            wrong.append(f"{name}: {problem}{place}")
+        else:
+            wrong += (f"{name}: {held} ({plan.source}:{place})" for held, place in _unfit(known[name], read))
         values[name] = read
     for name, param in known.items():
         if name not in values:
@@ -76,12 +79,24 @@ def param_problem(param: Param, value: JsonValue) -> str | None:
     return None
 
 
+def _unfit(param: Param, value: JsonValue) -> Iterator[tuple[str, str]]:
+    """What the fields that the parameter fills in say against a value of its type, and where they stand."""
+    for use in param.uses:
+        if not use.bounds.holds(value):
+            shown = json.dumps(value, ensure_ascii=False)
+            yield f"expected {use.bounds.expected} for {use.path}, found {shown}", f"{use.line}:{use.column}"
+
+
+def _refuse(constant: str) -> JsonValue:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def _read(param: Param, value: JsonValue) -> JsonValue:
     """The value, out of its text where the type is not text; a text that can't be read stays, and is refused."""
     if not isinstance(value, str) or param.type in ("str", "date"):
         return value
     try:
-        read: JsonValue = json.loads(value)
+        read: JsonValue = json.loads(value, parse_constant=_refuse)
     except ValueError:
         return value
     return read

@@ -18,19 +18,35 @@ from typing import Any, Final, Literal, TypeAlias
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import JsonValue
 from dataset_tasks.ops.requests import Build, Request
+from dataset_tasks.spec.limits import Bounds, Kind, Use
 
 ParamType: TypeAlias = Literal["str", "int", "float", "bool", "list", "dict", "date"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Param:
-    """One parameter of a spec; without a default it must be given for each run."""
+    """One parameter of a spec; without a default it must be given for each run.
+
+    `line` is where the file declares it, 0 when no file does; `uses` are the fields of numbers and flags that it fills in.
+    """
 
     name: str
     type: ParamType = "str"
     default: JsonValue = None
     required: bool = False
     description: str = ""
+    line: int = 0
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """The narrowest ends of the fields that it fills in, as JSON Schema says them."""
+        ends: dict[str, float] = {}
+        for use in self.uses:
+            for word, end in use.bounds.ends.items():
+                narrower = min if word == "maximum" else max
+                ends[word] = narrower(ends.get(word, end), end)
+        return ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +164,9 @@ _REFERENCES: Final = frozenset({"ref", "refs", "parents"})
 #: Fields whose values are the user's own: a placeholder that is a whole value keeps its type there.
 _TYPED: Final = frozenset({"arguments", "metadata"})
 #: Fields of numbers and flags: a placeholder that is a whole value keeps its type there too, and must be of theirs.
-_NUMBERS: Final[Mapping[str, tuple[type, ...]]] = {
-    "min_files": (int,), "max_files": (int,), "min_bytes": (int,), "max_change": (int, float),
-    "chunk_size": (int, float), "max_workers": (int,), "recursive": (bool,),
+_NUMBERS: Final[Mapping[str, Kind]] = {
+    "min_files": "integer", "max_files": "integer", "min_bytes": "integer", "max_change": "number",
+    "chunk_size": "number", "max_workers": "integer", "recursive": "boolean",
 }  # fmt: skip
 #: Fields that hold the path of a source.
 _PATHS: Final = frozenset({"path", "local_base_folder"})
@@ -212,10 +228,9 @@ class _Binder:
     def number(self, text: str, field_name: str) -> JsonValue:
         found = PLACEHOLDER.fullmatch(text)
         value = lookup(found[1], self.scope) if found else text
-        kinds = _NUMBERS[field_name]
-        if not isinstance(value, kinds) or isinstance(value, bool) is not (bool in kinds):
-            kind = "true or false" if bool in kinds else "a whole number" if kinds == (int,) else "a number"
-            raise InvalidArgumentError(f"{field_name}: expected {kind}, found {value!r} for {text}")
+        bounds = Bounds(kind=_NUMBERS[field_name])
+        if not bounds.holds(value):
+            raise InvalidArgumentError(f"{field_name}: expected {bounds.expected}, found {value!r} for {text}")
         return value
 
     def reference(self, text: str) -> str:

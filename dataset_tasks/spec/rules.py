@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Final
 
@@ -16,12 +17,13 @@ from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.definition import Definition, Spec
 from dataset_tasks.spec.document import Document
 from dataset_tasks.spec.head import Head
+from dataset_tasks.spec.limits import Use
 from dataset_tasks.spec.places import Places
 from dataset_tasks.spec.plan import Param, Schedule
 from dataset_tasks.spec.problems import Path, Problems
 from dataset_tasks.spec.shared import Settings
 from dataset_tasks.spec.sources import KEY, Source, read_source, sorted_by_need
-from dataset_tasks.spec.texts import check_callable, check_hook, check_texts
+from dataset_tasks.spec.texts import check_callable, check_hook, check_placeholders, check_texts
 
 #: Keys that a squash leaves no room for: it takes whole versions and ends in a final one.
 NOT_WITH_SQUASH: Final = (
@@ -48,6 +50,8 @@ class Rules:
         self.path, self.digest, self.document, self.pipeline = path, digest, document, pipeline
         self.settings, self.keys, self.problems = settings, dict.fromkeys(keys), problems
         self.places = Places(document, problems)
+        self.params: dict[str, Param] = {}
+        self.uses: dict[str, list[Use]] = {}
 
     def check(self, *, check_sources: bool) -> Spec | None:
         """Looks at everything; None when there was a problem, now or before."""
@@ -55,14 +59,14 @@ class Rules:
         if not is_dataset_word(pipeline.name):
             self.places.at_value(("name",), f"{pipeline.name!r} can't be a name; use letters, digits, '.', '_' and '-'")
         head = Head(pipeline, self.settings, self.keys, self.places)
-        params = tuple(head.params())
+        self.params = {param.name: param for param in head.params()}
         schedule = head.schedule()
         definitions = {key: self._definition(key, model) for key, model in pipeline.datasets.items()}
         for key, definition in definitions.items():
-            self._dataset(definition, schedule, params)
+            self._dataset(definition, schedule)
             self._paths(key, definition.model, check_sources=check_sources)
             self._urls(key, definition.model)
-        check_texts(self.places, pipeline, [param.name for param in params])
+        check_texts(self.places, pipeline, self.params)
         self._assets(definitions)
         order = self._order(definitions)
         if self.problems:
@@ -74,7 +78,7 @@ class Rules:
             digest=self.digest,
             pipeline=pipeline,
             definitions=tuple(definitions[key] for key in order),
-            params=params,
+            params=tuple(replace(param, uses=tuple(self.uses.get(name, ()))) for name, param in self.params.items()),
             schedule=schedule,
             store=profile.store or pipeline.store or shared.store,
             connection=profile.connection or pipeline.connection or shared.connection,
@@ -188,7 +192,7 @@ class Rules:
             return f"{text}[{partition}]"
         return text
 
-    def _dataset(self, definition: Definition, schedule: Schedule | None, params: Sequence[Param]) -> None:
+    def _dataset(self, definition: Definition, schedule: Schedule | None) -> None:
         model, path = definition.model, ("datasets", definition.key)
         if model.squash is not None:
             self._squash(model, path)
@@ -211,7 +215,10 @@ class Rules:
         check_hook(self.places, model.airflow, (*path, "airflow"))
         if model.partition is not None and (schedule is None or schedule.start is None):
             self.places.at_value((*path, "partition"), "partition needs schedule.start, the first window")
-        self._placeholders(definition, schedule, params)
+        after = schedule.after if schedule is not None else ()
+        inputs = [name for name, _, _ in definition.inputs]
+        for name, use in check_placeholders(self.places, path, self.params, inputs, after):
+            self.uses.setdefault(name, []).append(use)
 
     def _squash(self, model: schema.Dataset, path: Path) -> None:
         for key in NOT_WITH_SQUASH:
@@ -279,21 +286,6 @@ class Rules:
                 f"{alias!r} can't be an alias; use letters, digits, '.', '_' and '-', a letter first, and neither "
                 "latest nor published",
             )
-
-    def _placeholders(self, definition: Definition, schedule: Schedule | None, params: Sequence[Param]) -> None:
-        mapping = self.document.locate(("datasets", definition.key))[2]
-        names = [param.name for param in params]
-        inputs = [name for name, _, _ in definition.inputs]
-        for path, text in placeholders.texts(mapping):
-            if path[0] in placeholders.LITERAL:
-                continue
-            after = schedule.after if schedule is not None else ()
-            for number, wrong in placeholders.complaints(text, path, names, inputs, after=after):
-                if number is None:
-                    self.places.at_value(("datasets", definition.key, *path), wrong)
-                else:
-                    upto = placeholders.parts(text)[: number + 1]
-                    self.places.in_value(("datasets", definition.key, *path), upto, wrong)
 
     def _paths(self, key: str, model: schema.Dataset, *, check_sources: bool) -> None:
         places: list[tuple[Path, str]] = [(("add", place, "path"), add.path) for place, add in enumerate(model.add)]

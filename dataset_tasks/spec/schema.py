@@ -21,6 +21,8 @@ from pydantic import (
     WrapValidator,
 )
 
+from dataset_tasks.spec.limits import Bounds
+
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+\Z")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -60,16 +62,23 @@ def _or_placeholder(value: object, read: ValidatorFunctionWrapHandler) -> object
     return value if isinstance(value, str) and _WHOLE.match(value) else read(value)
 
 
-def _typed(kind: str, **limits: object) -> tuple[WrapValidator, WithJsonSchema]:
-    return WrapValidator(_or_placeholder), WithJsonSchema({"anyOf": [{"type": kind, **limits}, _WHOLE_SCHEMA]})
+def _typed(bounds: Bounds) -> tuple[object, ...]:
+    """What pydantic and editors hold the value against, or the placeholder that is all of it; and the bounds themselves."""
+    written = {"type": bounds.kind, **bounds.ends}
+    return (
+        Field(ge=bounds.least, le=bounds.most, gt=bounds.above),
+        WrapValidator(_or_placeholder),
+        WithJsonSchema({"anyOf": [written, _WHOLE_SCHEMA]}),
+        bounds,
+    )
 
 
 #: Numbers and flags that may also be a placeholder; a number is at least 0, a positive one at least 1.
-Number: TypeAlias = Annotated[int, Field(ge=0), *_typed("integer", minimum=0)]
-Positive: TypeAlias = Annotated[int, Field(ge=1), *_typed("integer", minimum=1)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1), *_typed("number", minimum=0, maximum=1)]
-Size: TypeAlias = Annotated[float, Field(gt=0), *_typed("number", exclusiveMinimum=0)]
-Flag: TypeAlias = Annotated[bool, *_typed("boolean")]
+Number: TypeAlias = Annotated[int, *_typed(Bounds(kind="integer", least=0))]
+Positive: TypeAlias = Annotated[int, *_typed(Bounds(kind="integer", least=1))]
+Share: TypeAlias = Annotated[float, *_typed(Bounds(kind="number", least=0, most=1))]
+Size: TypeAlias = Annotated[float, *_typed(Bounds(kind="number", above=0))]
+Flag: TypeAlias = Annotated[bool, *_typed(Bounds(kind="boolean"))]
 Duration: TypeAlias = Annotated[
     float, BeforeValidator(seconds), WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?[smhdw])+$"})
 ]

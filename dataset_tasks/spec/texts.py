@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from dataset_tasks.spec import placeholders, schema
 from dataset_tasks.spec.document import Map, Seq
+from dataset_tasks.spec.limits import Bounds, Use
 from dataset_tasks.spec.places import Places
-from dataset_tasks.spec.problems import Path
+from dataset_tasks.spec.plan import PLACEHOLDER, Param
+from dataset_tasks.spec.problems import Path, shown
+from dataset_tasks.spec.validate import bounds_at
 
 #: Keys at or below which an empty text says something.
 _FREE: Final = frozenset(
@@ -36,6 +40,64 @@ def check_texts(places: Places, pipeline: schema.Pipeline, params: Collection[st
     runner = pipeline.prefect.task_runner if pipeline.prefect is not None else None
     if runner is not None and not runner.isidentifier():  # a word is Prefect's to know, such as threads
         check_callable(places, runner, ("prefect", "task_runner"), "module:name")
+
+
+def check_placeholders(
+    places: Places, dataset: Path, params: Mapping[str, Param], inputs: Collection[str], after: Collection[str]
+) -> Iterator[tuple[str, Use]]:
+    """Takes down what is wrong with the placeholders of a dataset; gives each field of numbers that a parameter fills in.
+
+    Args:
+        places: Takes the problems.
+        dataset: Where the dataset stands.
+        params: Parameters of the spec by name.
+        inputs: Names of the dataset's inputs.
+        after: Datasets whose publishing starts a run, where one does.
+    """
+    mapping = places.document.locate(dataset)[2]
+    for path, text in placeholders.texts(mapping):
+        if path[0] in placeholders.LITERAL:
+            continue
+        wrong = list(placeholders.complaints(text, path, params, inputs, after=after))
+        for number, message in wrong:
+            if number is None:
+                places.at_value((*dataset, *path), message)
+            else:
+                places.in_value((*dataset, *path), placeholders.parts(text)[: number + 1], message)
+        bounds = None if wrong or not PLACEHOLDER.fullmatch(text) else bounds_at(schema.Dataset, path)
+        if bounds is not None:
+            yield from _filled(places, (*dataset, *path), text, bounds, params)
+
+
+def _filled(
+    places: Places, path: Path, text: str, bounds: Bounds, params: Mapping[str, Param]
+) -> Iterator[tuple[str, Use]]:
+    """The use of a parameter as a number or flag, or a problem where its type or its default is not one that fits."""
+    name = placeholders.used(text)[0].removeprefix("params.")
+    param = params.get(name) if text.startswith("${params.") else None
+    if param is None:
+        places.at_value(path, f"expected {bounds.expected}, found {text}, which is text")
+    elif places.within(("params", name)):
+        return  # told already; mended, it may fit
+    elif not bounds.suits(param.type):
+        places.at_value(
+            path,
+            f"expected {bounds.expected}, found {text}, whose type is {param.type}; "
+            f"declare it with type: {bounds.param_type} in line {param.line}",
+        )
+    elif param.default is None and not param.required:
+        places.at_value(
+            path,
+            f"expected {bounds.expected}, found {text}, which may be null; give its default in line {param.line} a value",
+        )
+    elif not param.required and not bounds.holds(param.default):
+        default = json.dumps(param.default)
+        places.at_value(
+            path, f"expected {bounds.expected}, found {default}, the default of {text} in line {param.line}"
+        )
+    else:
+        at, shown_path, _ = places.document.locate(path)
+        yield name, Use(bounds=bounds, path=shown(shown_path), line=at[0], column=at[1])
 
 
 def check_hook(places: Places, options: schema.Airflow | None, path: Path) -> None:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from dataset_tasks.nearest import did_you_mean
 from dataset_tasks.spec.document import Document, Map, Seq
+from dataset_tasks.spec.limits import Bounds
 from dataset_tasks.spec.problems import Path, Problems, listed
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -166,6 +167,20 @@ def _take_out(document: Document, place: Path) -> None:
         holder.remove_item(int(part))
     else:
         del holder[str(part)]
+
+
+def bounds_at(model: type[BaseModel], path: Path) -> Bounds | None:
+    """What the field at a path of a model takes, when it is one of numbers or flags."""
+    kind: Any = model  # Any: a type annotation
+    for part in path:
+        kind = _inner(kind, part)
+    return _bounds_in(kind)
+
+
+def _bounds_in(kind: Any) -> Bounds | None:  # Any: a type annotation
+    if isinstance(kind, Bounds):
+        return kind
+    return next((found for inner in get_args(kind) if (found := _bounds_in(inner)) is not None), None)
 
 
 def _known_keys(model: type[BaseModel], loc: Path) -> list[str]:

@@ -218,6 +218,34 @@ def test_params_of_the_spec_are_params_of_the_dag(spec: Any) -> None:
     assert not dag.params.get_param("who").has_value
 
 
+def test_the_form_of_a_run_knows_what_the_fields_take_that_a_param_fills_in(spec: Any) -> None:
+    text = SPEC.replace("{path: /data/orders}", '{path: /data/orders, recursive: "${params.deep}"}').replace(
+        "  orders:\n",
+        '  orders:\n    upload: {max_workers: "${params.top}"}\n    check: {max_change: "${params.share}"}\n',
+    )
+    params = "params: {deep: {type: bool, default: true}, top: {type: int}, share: {type: float, default: 0.5}}"
+    dag = dag_from_spec(spec(text, top=params))
+    assert {name: dag.params.get_param(name).schema for name in dag.params} == {
+        "deep": {"type": "boolean"},
+        "top": {"type": "integer", "minimum": 1},
+        "share": {"type": "number", "minimum": 0, "maximum": 1},
+    }
+
+
+def test_a_value_that_a_field_can_not_take_fails_every_first_step_before_anything_is_made(
+    spec: Any, session: Any, context: dict[str, Any]
+) -> None:
+    text = SPEC.replace("  orders:\n", '  orders:\n    upload: {max_workers: "${params.top}"}\n')
+    dag = dag_from_spec(spec(text, top="params: {top: {type: int}}"))
+    for value, message in (
+        (0, "of at least 1 for datasets.orders.upload.max_workers, found 0"),
+        ("2x", "expected int"),
+    ):
+        with pytest.raises(AirflowFailException, match=message):
+            step(dag, "orders.build").work(context | {"params": {"top": value}})
+    assert session.calls == []
+
+
 def test_the_connection_is_the_callers_else_the_specs(spec: Any) -> None:
     assert step(dag_from_spec(spec()), "orders.build").conn_id == "dataset_tasks_default"
     path = spec(top="connection: lake")

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from prefect.context import FlowRunContext
+from prefect.exceptions import ParameterTypeError
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from dataset_tasks.errors import InvalidArgumentError, SpecError
@@ -54,6 +55,22 @@ def test_parameters_of_the_spec_are_those_of_the_flow_with_types_defaults_and_de
     }
     assert schema["required"] == ["note"]
     assert schema["properties"]["day"]["description"] == "Which day"
+
+
+def test_prefect_knows_what_the_fields_take_that_a_parameter_fills_in(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "version: 1\nname: x\nproject: p\nparams: {top: {type: int}, share: {type: float, default: 0.5}}\ndatasets:\n"
+        "  d: {previous: true, upload: {max_workers: '${params.top}'}, check: {max_change: '${params.share}'}}\n"
+    )
+    flow = flow_from_spec(file)
+
+    schema = flow.parameters.model_dump()["properties"]
+    assert (schema["top"]["type"], schema["top"]["minimum"]) == ("integer", 1)
+    assert (schema["share"]["minimum"], schema["share"]["maximum"]) == (0, 1)
+    assert flow.validate_parameters({"top": 1, "share": 0.5}) == {"top": 1, "share": 0.5}
+    with pytest.raises(ParameterTypeError, match="greater than or equal to 1"):
+        flow.validate_parameters({"top": 0, "share": 0.5})
 
 
 def test_the_flow_is_found_again_by_the_variable_it_is_assigned_to(spec: Path) -> None:

@@ -301,6 +301,61 @@ def test_every_placeholder_that_is_wrong_is_told_where_it_stands(problems):
     ]
 
 
+#: What a field of numbers or flags says about the parameter that stands in it.
+FILLED = {
+    "a word as a number": ("{default: two}", 'check: {min_files: "${params.it}"}', "datasets.b.check.min_files: expected a whole number of at least 0, found ${params.it}, whose type is str; declare it with type: int in line 4"),
+    "a word with digits": ('{default: "8"}', 'upload: {chunk_size: "${params.it}"}', "7:44: datasets.b.upload.chunk_size: expected a number above 0, found ${params.it}, whose type is str; declare it with type: float in line 4"),
+    "a share as a whole number": ("{type: float}", 'upload: {max_workers: "${params.it}"}', "expected a whole number of at least 1, found ${params.it}, whose type is float; declare it with type: int in line 4"),
+    "a number as a flag": ("{type: int, default: 1}", 'add: [{path: ., recursive: "${params.it}"}]', "datasets.b.add[0].recursive: expected true or false, found ${params.it}, whose type is int; declare it with type: bool in line 4"),
+    "a flag as a number": ("{type: bool}", 'check: {max_files: "${params.it}"}', "whose type is bool; declare it with type: int"),
+    "a list as a share": ("{type: list}", 'check: {max_change: "${params.it}"}', "expected a number of at least 0 and at most 1, found ${params.it}, whose type is list"),
+    "no value as a number": ("{type: int, default: null}", 'check: {min_bytes: "${params.it}"}', "found ${params.it}, which may be null; give its default in line 4 a value"),
+    "a default that is too small": ("{type: int, default: 0}", 'upload: {max_workers: "${params.it}"}', "datasets.b.upload.max_workers: expected a whole number of at least 1, found 0, the default of ${params.it} in line 4"),
+    "a default that is too large": ("{type: float, default: 1.5}", 'check: {max_change: "${params.it}"}', "expected a number of at least 0 and at most 1, found 1.5, the default of ${params.it} in line 4"),
+    "a day as a number": ("{type: int}", 'check: {min_files: "${run.date}"}', "expected a whole number of at least 0, found ${run.date}, which is text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILLED)
+def test_a_parameter_that_can_not_fill_its_field_is_found_before_any_run(case, problems):
+    param, field, expected = FILLED[case]
+
+    found = problems(
+        f"version: 1\nname: x\nproject: p\nparams: {{it: {param}}}\ndatasets:\n"
+        f"  raw: {{transform: {{call: 'm:f'}}}}\n  b: {{previous: true, {field}}}\n",
+        whole=True,
+    )
+
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+@pytest.mark.parametrize("param", ["{type: integer}", "{type: int, default: many}", "{type: int, dflt: 3}"])
+def test_a_parameter_that_is_wrong_itself_is_not_told_of_where_it_is_used(param, problems):
+    found = problems(
+        f"version: 1\nname: x\nproject: p\nparams: {{it: {param}}}\ndatasets:\n"
+        "  b: {previous: true, check: {min_files: '${params.it}'}}\n",
+        whole=True,
+    )
+
+    assert len(found) == 1
+    assert found[0].startswith("spec.yaml:4:")
+
+
+def test_a_number_may_fill_a_share_and_a_profile_may_mend_a_default(write, tmp_path):
+    (tmp_path / "dataset-tasks.yaml").write_text("profiles: {small: {params: {it: 1}}, large: {params: {it: 2}}}\n")
+    path = write(
+        "version: 1\nname: x\nproject: p\nparams: {it: {type: int, default: 2}}\ndatasets:\n"
+        "  b: {previous: true, check: {max_change: '${params.it}'}}\n",
+        whole=True,
+    )
+
+    (param,) = load_spec(path, profile="small").params
+    assert [(use.path, use.line, use.column) for use in param.uses] == [("datasets.b.check.max_change", 6, 43)]
+    with pytest.raises(SpecError, match="found 2, the default of"):
+        load_spec(path, profile="large")
+
+
 def test_a_good_spec_with_every_key_has_no_problem(write, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "schema.yaml").touch()

@@ -8,9 +8,12 @@ from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Input
 from dataset_tasks.ops.requests import AddFiles, Build, Create, Finalize, Publish, Squash, Stage, Transform
 from dataset_tasks.ops.wire import request_from_json, to_json
+from dataset_tasks.spec import plan as plan_module
+from dataset_tasks.spec import schema
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.params import check_params
 from dataset_tasks.spec.plan import Scope, bind, lookup, placeholders_of
+from dataset_tasks.spec.validate import bounds_at
 
 SCOPE = Scope(
     run_id="r1",
@@ -174,10 +177,24 @@ def test_a_placeholder_that_is_a_whole_value_has_its_type_in_every_field(tmp_pat
         assert request_from_json(to_json(step.request)) == step.request
 
 
-def test_a_value_of_another_type_is_refused_before_anything_is_made(tmp_path):
-    (tmp_path / "s.yaml").write_text(TYPED.replace('min_files: "${params.least}"', 'min_files: "${params.word}"'))
+def test_a_value_of_another_type_is_refused_where_nobody_looked_before(tmp_path):
+    (tmp_path / "s.yaml").write_text(TYPED)
     plan = compile_spec(tmp_path / "s.yaml", environ={}, check_sources=False)
-    scope = Scope(params=check_params(plan), results={"d.create": "1" * 32})
+    scope = Scope(params={**check_params(plan), "least": "two"}, results={"d.create": "1" * 32})
 
     with pytest.raises(InvalidArgumentError, match="min_files: expected a whole number, found 'two'"):
         bind(plan.step("d.check").request, scope)
+
+
+def test_every_field_of_numbers_and_flags_keeps_the_type_of_its_placeholder():
+    """What the schema says of a field and what `bind` does with it are the same."""
+    dataset = schema.Dataset.model_fields.keys()
+    inner = {
+        "add": schema.Add, "external": schema.External, "sync": schema.Sync, "transform": schema.Transform,
+        "upload": schema.Upload, "check": schema.Check,
+    }  # fmt: skip
+    paths = [(name,) for name in dataset] + [(key, name) for key, model in inner.items() for name in model.model_fields]
+
+    assert {path[-1]: held.kind for path in paths if (held := bounds_at(schema.Dataset, path))} == dict(
+        plan_module._NUMBERS
+    )
