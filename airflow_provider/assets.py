@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Asset, AssetAlias
 
+from airflow_provider.hooks.dataset import DEFAULT_CONN_ID
 from dataset_tasks import model
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.ops.function_build import dataset_parts
@@ -49,6 +50,41 @@ def asset_of(project: str, name: str) -> Asset:
     uri = model.asset_uri(project, name)
     asset = Asset(name=uri, uri="x-dataset")
     object.__setattr__(asset, "uri", uri)
+    return asset
+
+
+def watched_asset(
+    dataset: str,
+    *,
+    event: Literal["published", "finalized", "alias"] = "published",
+    alias: str | None = None,
+    conn_id: str = DEFAULT_CONN_ID,
+    poll_interval: float | None = None,
+) -> Asset:
+    """The asset of a dataset with a watcher, for versions that nothing in this Airflow publishes.
+
+    Airflow keeps the watchers of an asset as the DAG file that it read last names them: give every DAG that names the asset
+    (the one that publishes it too) this one, with the same arguments.
+
+    Args:
+        dataset: `project/name`.
+        event: As in `DatasetEventTrigger`, like those below.
+        alias: Only moves of this alias; only with the event `alias`.
+        conn_id: Airflow connection; see `DatasetHook`.
+        poll_interval: Seconds between two looks; equal for all that are to share them.
+
+    Raises:
+        InvalidArgumentError: `dataset` is not `project/name`.
+    """
+    from airflow.sdk import AssetWatcher
+
+    from airflow_provider.triggers.dataset import DatasetEventTrigger  # what no watched asset needs is not loaded
+
+    asset = dataset_asset(dataset)
+    trigger = DatasetEventTrigger(
+        dataset=dataset, event=event, alias=alias, conn_id=conn_id, poll_interval=poll_interval
+    )
+    asset.watchers = [AssetWatcher(name=f"{dataset} {alias or event}", trigger=trigger)]
     return asset
 
 

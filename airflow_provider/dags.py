@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never, cast
 from airflow.sdk import DAG, Asset, TaskGroup, get_parsing_context
 from airflow.sdk import Param as DagParam
 
-from airflow_provider.assets import asset_of, dataset_asset
-from airflow_provider.compat import CronDataIntervalTimetable, DeltaDataIntervalTimetable
+from airflow_provider.assets import asset_of, watched_asset
 from airflow_provider.hooks.dataset import DEFAULT_CONN_ID
 from airflow_provider.operators.step import BrokenSpecOperator, DatasetStepOperator
+from airflow_provider.schedules import schedule_of
 from dataset_tasks.errors import InvalidArgumentError, SpecError
 from dataset_tasks.ops.requests import (
     AddExternal,
@@ -44,13 +44,12 @@ from dataset_tasks.ops.requests import (
     Verify,
 )
 from dataset_tasks.spec.compiler import compile_spec
-from dataset_tasks.spec.windows import moment, zone
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from dataset_tasks.model import JsonValue
-    from dataset_tasks.spec.plan import Param, Plan, PlannedDataset, Schedule, Step
+    from dataset_tasks.spec.plan import Param, Plan, PlannedDataset, Step
 
 #: JSON Schema of a parameter, by its type in the spec.
 _PARAM_SCHEMAS: Mapping[str, Mapping[str, str]] = {
@@ -79,6 +78,7 @@ def dag_from_spec(
     dagrun_timeout: timedelta | None = None,
     is_paused_upon_creation: bool | None = None,
     partition_events: bool = False,
+    watched: Collection[str | Asset] = (),
 ) -> DAG:
     """The DAG of a lineage spec. Assign it to a variable of the DAG file, as Airflow looks for DAGs there.
 
@@ -96,10 +96,12 @@ def dag_from_spec(
         is_paused_upon_creation: Whether a new DAG waits to be switched on; default Airflow's setting.
         partition_events: The asset events of datasets with a `partition` carry it as their partition key (Airflow 3.2).
             They then start DAGs with a partitioned timetable only, and no others.
+        watched: Datasets that are published outside of this Airflow too: in outlets and schedule they are assets with a
+            watcher, as `watched_asset` makes them, or the very assets that are given here.
 
     Raises:
         SpecError: The spec has problems: Airflow shows them, each with line and column, as this file's import error.
-        InvalidArgumentError: The path is relative.
+        InvalidArgumentError: The path is relative, or something watched is no dataset.
     """
     return dag_from_plan(
         _compiled(path, profile),
@@ -110,6 +112,7 @@ def dag_from_spec(
         dagrun_timeout=dagrun_timeout,
         is_paused_upon_creation=is_paused_upon_creation,
         partition_events=partition_events,
+        watched=watched,
     )
 
 
@@ -121,6 +124,7 @@ def dataset_task_group(
     profile: str | None = None,
     conn_id: str | None = None,
     partition_events: bool = False,
+    watched: Collection[str | Asset] = (),
 ) -> TaskGroup:
     """The tasks of a lineage spec as one task group of the DAG at hand, to put between others with `>>`.
 
@@ -135,6 +139,7 @@ def dataset_task_group(
         profile: As in `dag_from_spec`.
         conn_id: As in `dag_from_spec`.
         partition_events: As in `dag_from_spec`.
+        watched: As in `dag_from_spec`.
 
     Raises:
         SpecError: The spec has problems.
@@ -153,7 +158,8 @@ def dataset_task_group(
         raise InvalidArgumentError(
             "dataset_task_group was called outside of a DAG", hint="Call it in `with DAG(...):`, or in a @dag function."
         ) from error
-    _add_tasks(plan, group.dag, group, conn_id=conn_id, params=dict(params or {}), partition_events=partition_events)
+    choices = _Choices(conn_id, dict(params or {}), partition_events, _assets(plan, watched, conn_id))
+    _add_tasks(plan, group.dag, group, choices)
     return group
 
 
@@ -172,6 +178,7 @@ def load_dags(
     profile: str | None = None,
     conn_id: str | None = None,
     tags: Collection[str] = (),
+    watched: Collection[str | Asset] = (),
     on_error: Literal["dag", "raise"] = "dag",
 ) -> dict[str, DAG]:
     """The DAGs of all specs (`*.yaml`, `*.yml`) of a folder, by id: `globals().update(load_dags(...))`.
@@ -183,6 +190,7 @@ def load_dags(
         profile: As in `dag_from_spec`.
         conn_id: As in `dag_from_spec`.
         tags: As in `dag_from_spec`.
+        watched: As in `dag_from_spec`.
         on_error: A spec with problems becomes a DAG that shows them and can't run (`dag`), so that the others stay; or
             they are this file's import error (`raise`), which hides the others too.
 
@@ -199,7 +207,7 @@ def load_dags(
     dags: dict[str, DAG] = {}
     for path in _specs(place, wanted):
         try:
-            dag = dag_from_spec(path, profile=profile, conn_id=conn_id, tags=tags)
+            dag = dag_from_spec(path, profile=profile, conn_id=conn_id, tags=tags, watched=watched)
         except SpecError as error:
             if on_error == "raise":
                 raise
@@ -224,15 +232,17 @@ def dag_from_plan(
     dagrun_timeout: timedelta | None = None,
     is_paused_upon_creation: bool | None = None,
     partition_events: bool = False,
+    watched: Collection[str | Asset] = (),
 ) -> DAG:
     """The DAG of a plan that is compiled already; see `dag_from_spec`."""
     schedule = plan.schedule
     catchup = schedule is not None and schedule.catchup
+    choices = _Choices(conn_id, None, partition_events, _assets(plan, watched, conn_id))
     at_once = max_active_runs or _lowest(plan, "max_active_runs") or 1
     dag = DAG(
         dag_id or plan.name,
         description=plan.description or None,
-        schedule=_schedule(schedule),
+        schedule=schedule_of(schedule, choices.assets),
         start_date=LONG_AGO if catchup else None,
         catchup=catchup,
         params={param.name: _param(param) for param in plan.params},
@@ -242,19 +252,30 @@ def dag_from_plan(
         is_paused_upon_creation=is_paused_upon_creation,
         doc_md=_doc(plan),
     )
-    _add_tasks(plan, dag, None, conn_id=conn_id, params=None, partition_events=partition_events)
+    _add_tasks(plan, dag, None, choices)
     return dag
 
 
-def _add_tasks(
-    plan: Plan,
-    dag: DAG,
-    parent: TaskGroup | None,
-    *,
-    conn_id: str | None,
-    params: Mapping[str, object] | None,
-    partition_events: bool,
-) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Choices:
+    """What whoever made the DAG has chosen for its tasks; values of params where it is a DAG of somebody's own."""
+
+    conn_id: str | None
+    given: Mapping[str, object] | None
+    partition_events: bool
+    assets: Mapping[str, Asset]
+
+
+def _assets(plan: Plan, watched: Collection[str | Asset], conn_id: str | None) -> dict[str, Asset]:
+    """The assets with watchers, by URI: in outlets and schedule alike, as Airflow keeps the watchers of the one read last."""
+    made = (
+        one if isinstance(one, Asset) else watched_asset(one, conn_id=conn_id or plan.connection or DEFAULT_CONN_ID)
+        for one in watched
+    )
+    return {asset.uri: asset for asset in made}
+
+
+def _add_tasks(plan: Plan, dag: DAG, parent: TaskGroup | None, choices: _Choices) -> None:
     """The tasks of a plan, each dataset a group; ids are the plan's step ids, below the parent's where there is one."""
     prefix = "" if parent is None else f"{parent.group_id}."
     task_ids = {step.id: f"{prefix}{step.id}" for step in plan.steps}
@@ -264,17 +285,7 @@ def _add_tasks(
         group = TaskGroup(group_id=dataset.key, tooltip=dataset.description, dag=dag, parent_group=parent)
         for step_id in dataset.steps:
             step = steps[step_id]
-            task = tasks[step_id] = _task(
-                plan,
-                dataset,
-                step,
-                task_ids,
-                dag=dag,
-                group=group,
-                conn_id=conn_id,
-                given=params,
-                partition_events=partition_events,
-            )
+            task = tasks[step_id] = _task(plan, dataset, step, task_ids, choices, dag=dag, group=group)
             for need in step.needs:
                 # What `>>` comes down to; it hashes the whole DAG for each edge, to see that there is only one.
                 task.upstream_task_ids.add(task_ids[need])
@@ -286,12 +297,10 @@ def _task(
     dataset: PlannedDataset,
     step: Step,
     task_ids: Mapping[str, str],
+    choices: _Choices,
     *,
     dag: DAG,
     group: TaskGroup,
-    conn_id: str | None,
-    given: Mapping[str, object] | None,
-    partition_events: bool,
 ) -> DatasetStepOperator:
     options = dataset.airflow
     callback = options.get("on_failure_callback")
@@ -302,11 +311,11 @@ def _task(
         plan=plan,
         step=step,
         task_ids=task_ids,
-        given=given,
-        partition_events=partition_events,
-        conn_id=conn_id or dataset.connection or plan.connection or DEFAULT_CONN_ID,
+        given=choices.given,
+        partition_events=choices.partition_events,
+        conn_id=choices.conn_id or dataset.connection or plan.connection or DEFAULT_CONN_ID,
         trigger_rule="none_failed",  # each decides by itself whether it is unchanged; see DatasetStepOperator
-        outlets=_outlets(cast("AnyRequest", step.request), dataset),
+        outlets=_outlets(cast("AnyRequest", step.request), dataset, choices.assets),
         retries=step.retries,
         retry_delay=timedelta(seconds=step.retry_delay),
         execution_timeout=None if step.timeout is None else timedelta(seconds=step.timeout),
@@ -320,37 +329,18 @@ def _chosen(options: Mapping[str, JsonValue], *names: str) -> dict[str, Any]:  #
     return {name: options[name] for name in names if name in options}
 
 
-def _outlets(request: AnyRequest, dataset: PlannedDataset) -> list[Asset]:
+def _outlets(request: AnyRequest, dataset: PlannedDataset, known: Mapping[str, Asset]) -> list[Asset]:
     """What a step declares to emit: the dataset's asset on publish, and on nothing before it."""
     match request:
         case Publish():
-            return [asset_of(dataset.project, dataset.name)]
+            plain = asset_of(dataset.project, dataset.name)
+            return [known.get(plain.uri, plain)]
         case Create() | AddFiles() | AddExternal() | SyncFolder() | RemoveFiles() | Transform() | Check():
             return []
         case Upload() | Finalize() | Build() | Approve() | Squash() | Verify() | GetCopy() | Delete():
             return []
         case _:
             assert_never(request)
-
-
-def _schedule(schedule: Schedule | None) -> Any:  # Any: Airflow takes timetables, assets, text and None here
-    if schedule is None:
-        return None
-    start = None if schedule.start is None else moment(schedule.start, zone(schedule.timezone)).isoformat()
-    if start is not None and not schedule.after:
-        # Not as the DAG's start date: Airflow would make no tasks for a run before it, and call that a success.
-        from airflow_provider.timetables import CronFromStartTimetable, EveryFromStartTimetable
-
-        if schedule.cron is not None:
-            return CronFromStartTimetable(schedule.cron, timezone=schedule.timezone, start=start)
-        if schedule.every is not None:
-            return EveryFromStartTimetable(schedule.every, start=start)
-    if schedule.cron is not None:
-        # A cron text alone would give Airflow's trigger timetable, in which a run has no data interval.
-        return CronDataIntervalTimetable(schedule.cron, timezone=schedule.timezone)
-    if schedule.every is not None:
-        return DeltaDataIntervalTimetable(timedelta(seconds=schedule.every))
-    return [dataset_asset(dataset) for dataset in schedule.after]
 
 
 def _param(param: Param) -> DagParam:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class SpecDagBundle(BaseDagBundle):
         conn_id: Airflow connection of all tasks; default what each spec says.
         profile: Of `dataset-tasks.yaml`.
         tags: Of all DAGs, beside those of each spec.
+        watched: Datasets that are published outside of this Airflow too; see `dag_from_spec`.
         kwargs: Of Airflow's bundles, `name` above all.
 
     Raises:
@@ -52,6 +54,7 @@ class SpecDagBundle(BaseDagBundle):
         conn_id: str | None = None,
         profile: str | None = None,
         tags: Sequence[str] = (),
+        watched: Sequence[str] = (),
         **kwargs: Any,  # Any: the base class's own
     ) -> None:
         super().__init__(**kwargs)
@@ -61,7 +64,9 @@ class SpecDagBundle(BaseDagBundle):
                 hint="Airflow's processes run anywhere; write an absolute path.",
             )
         self._specs = Path(specs)
-        self._options = {"conn_id": conn_id, "profile": profile, "tags": list(tags) or None}
+        self._options = {
+            "conn_id": conn_id, "profile": profile, "tags": list(tags) or None, "watched": list(watched) or None,
+        }  # fmt: skip
 
     @property
     def path(self) -> Path:
@@ -77,7 +82,11 @@ class SpecDagBundle(BaseDagBundle):
         """None: the files follow the folder as it is."""
 
     def refresh(self) -> None:
-        """Makes the files of new and changed specs, and takes away those of specs that are gone."""
+        """Makes the files of new and changed specs, and takes away those of specs that are gone.
+
+        Called by the DAG processor, before it forks a process for each file: those find what the files import loaded.
+        """
+        import_module("airflow_provider.dags")
         with self.lock():
             wanted = {self._place(spec): spec for spec in self._found()}
             for place, spec in wanted.items():

@@ -15,10 +15,10 @@ from airflow_provider.operators.base import StoppableOperator
 from airflow_provider.operators.version import differing
 from dataset_tasks.model import Reference
 from dataset_tasks.ops.references import reference
-from dataset_tasks.ops.requests import Approve, ApproveResult, Publish, PublishResult, Request, VerifyResult
+from dataset_tasks.ops.requests import Approve, ApproveResult, Publish, PublishResult, Request, Result, VerifyResult
 from dataset_tasks.ops.wire import request_from_json, to_json
 from dataset_tasks.spec.params import check_params
-from dataset_tasks.spec.plan import Plan, Scope, Step, bind, lookup, placeholders_of
+from dataset_tasks.spec.plan import Plan, PlannedDataset, Scope, Step, bind, lookup, placeholders_of
 from dataset_tasks.spec.windows import Window, window_at
 
 if TYPE_CHECKING:
@@ -93,10 +93,13 @@ class DatasetStepOperator(StoppableOperator):
                 running.skip(stands, context)
         with running.translated():
             session = DatasetHook(self.conn_id).get_session()
-            request = self._bound(session, context)
+            scope = self._scope(session, context)
+            made = self._made_before(session, scope, context)
+            if made is not None:
+                running.skip(running.small(made), context)
+            request = self._bound(scope, context)
             facts = running.origin(context, step=self.step.id, spec_digest=self.plan.digest)
-            window = self._window(context)
-            facts |= Scope(interval_start=window.start if window else None).facts
+            facts |= Scope(interval_start=scope.interval_start).facts
             result = running.perform(session, request, context, facts=facts)
             self.remember(session, request.verb, result)
             if isinstance(result, VerifyResult) and result.bad:
@@ -132,9 +135,36 @@ class DatasetStepOperator(StoppableOperator):
 
         Approve and publish have none: they look at the version that stands.
         """
-        steps = next(dataset.steps for dataset in self.plan.datasets if dataset.key == self.step.dataset)
+        steps = self._dataset().steps
         place = steps.index(self.step.id)
         return None if place == 0 or isinstance(self.step.request, Approve | Publish) else steps[place - 1]
+
+    def _dataset(self) -> PlannedDataset:
+        return next(dataset for dataset in self.plan.datasets if dataset.key == self.step.dataset)
+
+    def _made_before(self, session: Session, scope: Scope, context: Context) -> Result | None:
+        """What an earlier run of the window left, when a backfill of Airflow's has come to it again and nothing changed.
+
+        As `dataset-tasks backfill` has it: `on_unchanged: version` asks for a version in each window, not for several.
+        """
+        is_backfill = getattr(context["dag_run"], "run_type", None) == "backfill"
+        if not is_backfill or scope.interval_start is None or isinstance(self.step.request, Approve | Publish):
+            return None
+        from dataset_tasks.spec.backfill import standing_in_window  # loads what a parse does without
+
+        held = standing_in_window(self.plan, session, scope).get(self._dataset().version_step)
+        if held is None:
+            return None
+        version = session.catalog.version(held)
+        return Result(
+            catalog_id=version.catalog_id,
+            version_id=version.id,
+            project=version.project,
+            name=version.name,
+            version=version.version,
+            unchanged=True,
+            why="made by an earlier run of this window",
+        )
 
     def _left_by(self, step: str, context: Context) -> Mapping[str, JsonValue]:
         """The result that another step left in XCom."""
@@ -147,8 +177,8 @@ class DatasetStepOperator(StoppableOperator):
             )
         return left
 
-    def _bound(self, session: Session, context: Context) -> Request:
-        """The request with everything filled in that only the run knows."""
+    def _scope(self, session: Session, context: Context) -> Scope:
+        """Everything that only the run knows."""
         window = self._window(context)
         data = to_json(self.step.request)
         sources = [step for step in dict.fromkeys(_steps_in(data)) if step in self.task_ids]
@@ -161,9 +191,13 @@ class DatasetStepOperator(StoppableOperator):
             results={step: reference(self._left_by(step, context), catalog_id=session.catalog.id) for step in sources},
         )
         self._check_placeholders(scope)
+        return scope
+
+    def _bound(self, scope: Scope, context: Context) -> Request:
+        """The request with all of that filled in."""
         after = self.plan.schedule.after if self.plan.schedule else ()
         newest = {name: ids[-1] for name, ids in assets.triggering_versions(context).items() if name in after}
-        request = request_from_json(pinned(data, newest)) if newest else self.step.request
+        request = request_from_json(pinned(to_json(self.step.request), newest)) if newest else self.step.request
         return bind(request, scope)
 
     def _params(self, context: Context) -> dict[str, JsonValue]:

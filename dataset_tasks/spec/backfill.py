@@ -99,22 +99,8 @@ class _Backfill:
             return found is not None and _is_out(dataset, found)
         return any(
             version.state.is_final and not version.quarantined and _is_out(dataset, version)
-            for version in self._of_window(dataset, scope)
+            for version in _of_window(self.session, dataset, scope)
         )
-
-    def _of_window(self, dataset: PlannedDataset, scope: Scope) -> list[Version]:
-        return self.session.catalog.versions(project=dataset.project, name=dataset.name, window=scope.interval_start)
-
-    def _standing(self, window: Window) -> dict[str, str]:
-        """What an earlier run of the window made and nothing has changed for since, by version step."""
-        scope = self.scope(window)
-        begun = (self._of_window(dataset, scope) for dataset in self.plan.datasets)
-        if not any(version.state.is_final for versions in begun for version in versions):
-            return {}
-        try:
-            return standing(self.plan, self.session, scope)
-        except DatasetError:
-            return {}  # what is wrong ends the run itself, at the step that it belongs to
 
     def key(self, window: Window) -> str:
         """What the end of a window's run is recorded under: the same for the same params, whatever became of the spec."""
@@ -144,7 +130,7 @@ class _Backfill:
                 run_id=new_run_id(),
                 clock=self.clock,
                 interrupts=interrupts,
-                standing=self._standing(window),
+                standing=standing_in_window(self.plan, self.session, self.scope(window)),
             )
         except DatasetError as error:
             return WindowOutcome(window=window, error=error)
@@ -178,6 +164,21 @@ class _Serial:
                 told(*given)
 
         return tell
+
+
+def standing_in_window(plan: Plan, session: Session, scope: Scope) -> dict[str, str]:
+    """What an earlier run of the scope's window made and nothing has changed for since: version ids by version step."""
+    begun = (_of_window(session, dataset, scope) for dataset in plan.datasets)
+    if not any(version.state.is_final for versions in begun for version in versions):
+        return {}
+    try:
+        return standing(plan, session, scope)
+    except DatasetError:
+        return {}  # what is wrong ends the run itself, at the step that it belongs to
+
+
+def _of_window(session: Session, dataset: PlannedDataset, scope: Scope) -> list[Version]:
+    return session.catalog.versions(project=dataset.project, name=dataset.name, window=scope.interval_start)
 
 
 def windows_to_fill(plan: Plan, first: str | None, last: str | None, now: datetime) -> list[Window]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,31 @@ def test_the_files_follow_the_specs(bundle: SpecDagBundle, specs: Path) -> None:
     assert list(after) == ["more/crm.yml.py", "shop.yaml.py"]
     assert after["shop.yaml.py"] != before["shop.yaml.py"]
     assert after["more/crm.yml.py"] == before["more/crm.yml.py"]
+
+
+def test_datasets_that_are_watched_are_so_in_every_dag_of_a_bundle(specs: Path, tmp_path: Path, dag_bag: Any) -> None:
+    (specs / "shop.yaml").write_text(GOOD.format(name="shop") + "    publish: true\n")
+    made = SpecDagBundle(name="watching", specs=str(specs), watched=["crm/orders"])
+    made.initialize()
+    (task,) = (task for task in dag_bag(made.path).dags["shop"].tasks if task.outlets)
+    assert [watcher.name for watcher in task.outlets[0].watchers] == ["crm/orders published"]
+
+
+def test_what_its_files_import_is_loaded_before_they_are_parsed(specs: Path, tmp_path: Path) -> None:
+    """The DAG processor forks a process for each file: what it has loaded itself costs those nothing."""
+    code = (
+        "import sys\nfrom airflow_provider.bundles.specs import SpecDagBundle\n"
+        "assert 'airflow_provider.dags' not in sys.modules\n"
+        f"SpecDagBundle(name='specs', specs={str(specs)!r}).refresh()\n"
+        "assert 'airflow_provider.dags' in sys.modules\n"
+    )
+    env = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(tmp_path),
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_depends_on_where_airflow_runs_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from airflow.sdk import DAG, AssetAlias
 from airflow.timetables.base import TimeRestriction
 
 from airflow_provider import dags
-from airflow_provider.assets import dataset_asset
+from airflow_provider.assets import dataset_asset, watched_asset
 from airflow_provider.compat import AirflowFailException, AirflowSkipException
 from airflow_provider.dags import LONG_AGO, dag_from_spec, dataset_task_group, load_dags
 from airflow_provider.operators.step import DatasetStepOperator, pinned
@@ -70,6 +71,43 @@ def test_task_ids_are_the_plans_step_ids_in_a_group_a_dataset(spec: Any) -> None
     assert dag.task_dict["features.build"].upstream_task_ids == {"orders.build"}
     assert dag.task_dict["flat.squash"].upstream_task_ids == {"features.publish"}
     assert dag.task_dict["orders.build"].doc_md == "Straight from the till."
+
+
+def watchers(dag: Any) -> dict[str, list[str]]:
+    """The watchers of every asset that a serialized DAG names, by where it does."""
+    outlets = [asset for task in dag.tasks for asset in task.outlets]
+    scheduled = [asset for _, asset in dag.timetable.asset_condition.iter_assets()]
+    return {
+        f"{kind} {asset.uri}": [watcher.name for watcher in asset.watchers]
+        for kind, assets in (("outlet", outlets), ("schedule", scheduled))
+        for asset in assets
+    }
+
+
+def test_a_dataset_that_is_published_here_and_watched_has_its_watcher_in_outlets_and_schedule(
+    spec: Any, serialized: Callable[[Any], Any]
+) -> None:
+    path = spec(top="schedule: {after: [crm/labels]}")
+    dag = serialized(dag_from_spec(path, watched=["crm/features", "crm/labels"], conn_id="lake"))
+    assert watchers(dag) == {
+        "outlet dataset://crm/features": ["crm/features published"],
+        "schedule dataset://crm/labels": ["crm/labels published"],
+    }
+    (one,) = next(asset for _, asset in dag.timetable.asset_condition.iter_assets()).watchers
+    assert one.trigger["kwargs"]["conn_id"] == "lake"
+    assert watchers(serialized(dag_from_spec(path))) == {
+        "outlet dataset://crm/features": [], "schedule dataset://crm/labels": [],
+    }  # fmt: skip
+
+
+def test_an_asset_with_a_watcher_of_ones_own_is_the_outlet_of_a_compiled_task(spec: Any) -> None:
+    own = watched_asset("crm/features", poll_interval=3)
+    assert dag_from_spec(spec(), watched=[own]).task_dict["features.publish"].outlets == [own]
+    with DAG("mine", schedule=None):
+        group = dataset_task_group(spec(), watched=[own])
+    assert group.dag.task_dict["shop.features.publish"].outlets[0].watchers == own.watchers
+    (loaded,) = load_dags(spec().parent, watched=[own]).values()
+    assert loaded.task_dict["features.publish"].outlets[0].watchers == own.watchers
 
 
 def test_one_task_an_operation_where_the_spec_asks_for_it(spec: Any) -> None:
