@@ -267,6 +267,24 @@ class Objects:
                     kind="behind_journal",
                 ) from error
 
+    def refuse_if_behind(self, store_id: str) -> None:
+        """Looks whether the catalog knows every event in the journal of a store: who deletes by what it knows must ask.
+
+        Raises:
+            CatalogError: It does not: it was put back to an earlier state.
+        """
+        store = self.store(store_id)
+        names = (key.rpartition("/")[2].removesuffix(".json") for key, _ in store.list(self.full_key("journal/")))
+        unknown = self._catalog.unknown_events([int(name) for name in names if name.isdigit()])
+        if unknown:
+            raise CatalogError(
+                f"{store.url} holds {len(unknown)} events that catalog {self._catalog.id} does not know, the first is "
+                f"number {unknown[0]}: the catalog was put back to an earlier state",
+                hint="Run `dataset-tasks catalog rebuild`: it brings back from the journal what is missing. An event that it "
+                "says it can't read has to be taken out of the journal by hand.",
+                kind="behind_journal",
+            )
+
     def put_cached(self, store_id: str, key: str, data: Buffer) -> None:
         """Writes an object that no version needs: it may go, or be replaced, at any time."""
         self._own(store_id)

@@ -353,6 +353,11 @@ class Queries:
         query = sa.select(sa.func.max(t.events.c.sequence))
         return self.db.read(lambda connection: connection.execute(query).scalar()) or 0
 
+    def unknown_events(self, sequences: Iterable[int]) -> list[int]:
+        """Those of some sequence numbers, sorted, under which there is no event."""
+        query = sa.select(t.events.c.sequence)
+        return sorted(set(sequences) - set(self.db.read(lambda connection: connection.execute(query).scalars().all())))
+
     def publish_keys(self, version_ids: Collection[str]) -> dict[str, str]:
         """Under which key each of these versions was published, by version id; none for those of which it is not recorded."""
         query = (

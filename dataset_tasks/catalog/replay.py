@@ -122,10 +122,17 @@ class Replay:
             "pending_object": None,
             "origin": dump(was["origin"]),
             "window": was.get("window"),
+            "deleted": None,
+            "purged": False,
         }
         here = t.versions.c.id == event.version_id
-        state = self._connection.execute(sa.select(t.versions.c.state).where(here)).scalar()
-        if state in (State.COMPLETED, State.PUBLISHED, State.DELETED):
+        row = self._connection.execute(sa.select(t.versions.c.state, t.versions.c.content_hash).where(here)).first()
+        state = row.state if row is not None else None
+        if row is not None and state in (State.COMPLETED, State.PUBLISHED, State.DELETED):
+            if row.content_hash != was["content_hash"]:
+                self.problems.append(
+                    f"version {event.version_id} was finished anew since, with other content than the journal tells of"
+                )
             return
         self._free_sequence(event.version_id, was["sequence"])
         values["version"], values["version_order"] = self._free_number(event, was)
@@ -279,12 +286,16 @@ def put_stores(connection: Connection, stores: Iterable[tuple[str, str, int]]) -
 def put_objects(
     connection: Connection, version_id: str, refs: Iterable[ObjectRef], *, kind_of: Callable[[str], str], created: int
 ) -> None:
-    """Makes the rows of objects that a version refers to and that have none; they are live."""
+    """Makes the objects that a version refers to live: rows for those that have none, and for those begun in a copy."""
     wanted = {ref.key: ref for ref in refs}
     keys = list(wanted)
     for start in range(0, len(keys), 500):
         some = keys[start : start + 500]
-        there = set(connection.execute(sa.select(t.objects.c.key).where(t.objects.c.key.in_(some))).scalars())
+        here = t.objects.c.key.in_(some)
+        there = dict(map(tuple, connection.execute(sa.select(t.objects.c.key, t.objects.c.state).where(here)).all()))
+        for ref in (wanted[key] for key in some if there.get(key, "live") != "live"):
+            values = {"state": "live", "condemned": None, "size": ref.size, "sha256": ref.sha256}
+            connection.execute(sa.update(t.objects).where(t.objects.c.key == ref.key).values(**values))
         rows = [
             {
                 "key": ref.key,
@@ -315,13 +326,14 @@ def purge_the_empty(connection: Connection) -> None:
 
 
 def without_objects(connection: Connection) -> list[tuple[str, str, str]]:
-    """Id, state and index (JSON) of the versions whose index has no row among the objects, by creation."""
+    """Id, state and index (JSON) of the versions whose index is not live among the objects, by creation."""
     rows = connection.execute(
         sa.select(t.versions.c.id, t.versions.c.state, t.versions.c.index_object)
         .where(t.versions.c.index_object.is_not(None))
         .order_by(t.versions.c.sequence)
     ).all()
-    known = set(connection.execute(sa.select(t.objects.c.key).where(t.objects.c.kind == "index")).scalars())
+    live = (t.objects.c.kind == "index") & (t.objects.c.state == "live")
+    known = set(connection.execute(sa.select(t.objects.c.key).where(live)).scalars())
     return [(i, state, index) for i, state, index in rows if json.loads(index)["key"] not in known]
 
 

@@ -36,6 +36,8 @@ def run(context: Context, request: Collect) -> CollectResult:
     Raises:
         IntegrityError: The index of a version that stands can't be read: what it needs is not known, so nothing is let
             go. Repair it, or delete the version.
+        CatalogError: Of kind `behind_journal`: a store's journal tells of more than the catalog does, which was put back
+            to an earlier state. Rebuild it: it does not know what the versions made since need.
         StorageError: A store refused or did not answer.
         InvalidArgumentError: A duration is negative.
     """
@@ -58,6 +60,8 @@ class _Collection:
 
     def run(self) -> CollectResult:
         """All steps, in the order in which one makes work for the next."""
+        for store_id in self._catalog.stores():
+            self._objects.refuse_if_behind(store_id)
         retired = self._end(retention.expired(self._catalog, self._context.session.clock()), force=True)
         idle = self._catalog.idle_drafts(seconds=self._request.drafts, dead=self._request.idle)
         dropped = self._end(idle, force=False)

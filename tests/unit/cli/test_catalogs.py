@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from dataset_tasks import Dataset, open_session
+from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State, Version
-from dataset_tasks.ops.requests import Verify, VerifyResult
+from dataset_tasks.ops.requests import Finalize, Upload, Verify, VerifyResult
 from dataset_tasks.session import Session
+from dataset_tasks.testing.failpoints import injected
+from dataset_tasks.testing.invariants import assert_invariants
 
 Command = Callable[..., Any]
 GOLDEN = Path(__file__).parents[2] / "data" / "schema-1"
@@ -133,6 +136,39 @@ def test_a_catalog_put_back_to_an_earlier_state_gets_what_it_lacks(
             result = session.run(Verify(ref=version_id))
             assert isinstance(result, VerifyResult)
             assert result.bad == ()
+    assert done("catalog", "check", "--json").json()["ok"]
+
+
+@pytest.mark.parametrize("point", ["upload.before_commit", "content.before_commit", "finalize.before_commit"])
+def test_gc_frees_nothing_that_came_back_from_the_journal_of_what_a_copy_knew_half_done(
+    done: Command, call: Command, data: Path, home: Path, tmp_path: Path, point: str
+) -> None:
+    """The copy was made while the version was uploaded or finalized."""
+    draft = done("create", "demo/draft", "-q").out.strip()
+    done("add", data, "--id", draft)
+
+    def copied(_name: str) -> None:
+        with closing(sqlite3.connect(home / "catalog.db")) as now, closing(sqlite3.connect(tmp_path / "old.db")) as old:
+            now.backup(old)
+
+    with injected([Rule(point, copied)]), open_session() as session:
+        session.run(Upload(ref=draft))
+        session.run(Finalize(ref=draft))
+    for name in ("catalog.db-wal", "catalog.db-shm"):
+        (home / name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "old.db", home / "catalog.db")
+    everything = ("gc", "--apply", "--now", "--idle", "0h", "--drafts", "0h", "--json")
+    behind = call(*everything)
+    assert (behind.code, behind.json()["error"]) == (1, "behind_journal")
+    with open_session() as session:  # as one that was collected before this was looked for
+        session.catalog.drop(session.catalog.version(draft), session._record("drop"))
+        session.catalog.purge(grace=0.0, apply=True)
+        session.catalog.mark({}, grace=0.0, apply=True)
+    done("catalog", "rebuild")
+    done(*everything)
+    with open_session() as session:
+        assert session.catalog.version(draft).state is State.COMPLETED
+        assert_invariants(session, collected=True)
     assert done("catalog", "check", "--json").json()["ok"]
 
 
