@@ -93,7 +93,9 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: What stands after the program's name.
     """
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # closed by whoever started the program
+    # closed by whoever started the program, as `>&-` does
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

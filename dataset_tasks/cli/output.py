@@ -73,7 +73,7 @@ class Output:
             try:
                 yield
             finally:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(OSError):  # told already, when it is not the reader that has gone
                     self._stdout.close()
 
     # --- stdout

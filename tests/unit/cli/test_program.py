@@ -126,6 +126,28 @@ def test_a_reader_that_has_seen_enough_is_no_error(flag: list[str], tmp_path: Pa
     assert listing.returncode == 141
 
 
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_output_to_a_full_disk_is_told_in_words(flag: list[str]) -> None:
+    program("create", "demo/x")
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([*PROGRAM, "list", *flag], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, "Traceback" in ran.stderr) == (1, False)
+    assert ran.stderr.startswith("error: No space left on device")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_no_command(closed: str) -> None:
+    subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *PROGRAM, "create", "demo/x"], check=True)
+    with open_session() as session:
+        assert [version.label for version in session.catalog.versions()] == ["demo/x@1.0.0"]
+
+
+def test_ctrl_c_while_the_program_loads_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    ran = program("list", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "command", [["build", "demo/x", "--call", "hanging:forever"], ["run", "hanging.yaml"]], ids=["build", "run"]
 )
