@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import shutil
 import sqlite3
 import sys
 import time
@@ -39,6 +40,8 @@ LOCK_SECONDS, IDLE_SECONDS = 10.0, 30.0
 POOL, OVERFLOW = 4, 12
 #: Where in the `-shm` file SQLite locks what lets one process write (WAL-index, lock 0).
 _WRITERS_BYTE = 120
+#: What SQLite needs on the disk even to read, beside its file.
+_SHM_BYTES = 64 << 10
 _NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
@@ -223,6 +226,12 @@ class Database:
                 if holder
                 else "Another process holds it, or it is restarting; try again.",
             )
+        if self.is_sqlite and _is_out_of_space(str(cause), Path(self.url.database or "").parent):
+            return CatalogError(
+                f"the catalog {self.shown} can't be used: its disk is full ({cause})",
+                kind="no_space",
+                hint="Free space there, then run the same again. Nothing is lost: put no older copy in its place.",
+            )
         return CatalogError(
             f"the catalog {self.shown} failed: {cause}",
             hint="Run `dataset-tasks catalog check`, or restore the file from a copy."
@@ -260,6 +269,16 @@ def _is_transient(error: DBAPIError | PoolTimeout) -> bool:
     busy = "database is locked" in text or "database is busy" in text or "database table is locked" in text
     is_away = isinstance(error, OperationalError) and any(word in text.casefold() for word in _AWAY)
     return busy or (is_away and not isinstance(error.orig, sqlite3.Error))
+
+
+def _is_out_of_space(told: str, folder: Path) -> bool:
+    """Whether SQLite fails for want of space. Where it can't make the files beside its own it does not say so."""
+    if "disk is full" in told:
+        return True
+    try:
+        return "disk I/O error" in told and shutil.disk_usage(folder).free < _SHM_BYTES
+    except OSError:
+        return False
 
 
 def _holder_of_file(place: Path, locks: Path = Path("/proc/locks")) -> str:

@@ -124,6 +124,28 @@ def test_a_catalog_on_a_full_disk_says_so_and_goes_on_once_there_is_space(mount:
         assert_invariants(session)
 
 
+def test_a_catalog_opened_on_a_full_disk_names_the_disk_and_proposes_no_older_copy(
+    mount: Mount, tmp_path: Path
+) -> None:
+    """R54. SQLite calls it an I/O error: it can't make the file that readers share."""
+    disk = mount("size=1m")
+    url = f"sqlite:///{disk}/catalog.db"
+    with open_session(home=tmp_path / "home", catalog_url=url) as session:
+        ref = begun(session, source(tmp_path / "source"))
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    with open_session(home=tmp_path / "home", catalog_url=url) as session:
+        with pytest.raises(CatalogError, match="its disk is full") as caught:
+            session.catalog.version(ref)
+        assert (caught.value.kind, caught.value.retryable) == ("no_space", False)
+        assert "Free space" in caught.value.hint
+    filler.unlink()
+    with open_session(home=tmp_path / "home", catalog_url=url) as session:
+        assert finished(session, ref).files == 5
+
+
 def test_an_upload_to_a_read_only_store_is_refused_and_works_once_it_is_writable(mount: Mount, tmp_path: Path) -> None:
     disk = mount("size=64m")
     with open_session(home=tmp_path / "home", store_url=str(disk / "store")) as session:
