@@ -11,7 +11,7 @@ from itertools import islice
 import pyarrow as pa
 
 from dataset_tasks.catalog.registry import OBJECTS_GONE
-from dataset_tasks.errors import ConflictError, SourceError
+from dataset_tasks.errors import ConflictError, SourceError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import Manifest, PathRange, place
@@ -56,13 +56,24 @@ def run(context: Context, request: Upload) -> UploadResult:
     size = chunk_bytes(request)
     if not version.pending:
         return UploadResult(**about(version))
+    try:
+        return _uploaded(context, request, version, size)
+    except (ConflictError, StateError):
+        now = catalog.version(version.id)
+        if not now.state.is_final:
+            raise
+        return UploadResult(**about(now))  # another one stored all of it and finalized
+
+
+def _uploaded(context: Context, request: Upload, version: Version, size: int) -> UploadResult:
     for _ in range(_TRIES):
         try:
             return _Upload(context, request, version, size).run()
         except ConflictError as error:
             if error.kind != OBJECTS_GONE:
                 raise
-        version = catalog.version(version.id)  # chunks it shared or resumed from were given up: others take their place
+        # chunks it shared or resumed from were given up: others take their place
+        version = context.session.catalog.version(version.id)
         require_draft(version)
     return _Upload(context, request, version, size).run()
 

@@ -15,6 +15,7 @@ from dataset_tasks.ops.requests import (
     Build,
     Check,
     Create,
+    Delete,
     Finalize,
     RemoveFiles,
     Request,
@@ -104,6 +105,39 @@ def test_a_step_that_would_change_a_final_version_is_refused(session: Session, d
         with pytest.raises(StateError, match="completed and can't be changed"):
             session.run(request)
     assert session.catalog.version(version.id) == version
+
+
+@pytest.mark.parametrize(
+    "hit", ["upload.before_chunk", "upload.after_chunk_bytes", "upload.before_commit", "content.before_commit"]
+)
+def test_an_upload_that_another_process_ends_and_finalizes_has_nothing_left_to_do(
+    session: Session, data: Path, hit: str
+) -> None:
+    """R15. Two terminals, or a task that was taken for dead and its retry."""
+    ref = session.run(Create(name="raw", project="lab")).version_id
+    session.run(AddFiles(ref=ref, path=str(data)))
+    ended: list[str] = []
+
+    def end_it(_name: str) -> None:
+        if not ended:
+            ended.append("")
+            session.run(Upload(ref=ref))
+            ended[0] = session.run(Finalize(ref=ref)).version_id
+
+    with injected([Rule(hit, end_it)]):
+        assert session.run(Upload(ref=ref)).version_id == ref
+    assert ended == [ref]
+    assert session.catalog.version(ref).state is State.COMPLETED
+
+
+def test_an_upload_whose_draft_is_dropped_meanwhile_fails(session: Session, data: Path) -> None:
+    ref = session.run(Create(name="raw", project="lab")).version_id
+    session.run(AddFiles(ref=ref, path=str(data)))
+    with (
+        injected([Rule("upload.before_commit", lambda _name: session.run(Delete(ref=ref)))]),
+        pytest.raises(StateError, match="aborted"),
+    ):
+        session.run(Upload(ref=ref))
 
 
 def test_a_build_done_again_under_its_key_gives_its_version(session: Session, data: Path) -> None:
