@@ -114,6 +114,8 @@ class EntryReader(_Reader):
 
     def _checked(self, data: bytes) -> bytes:
         """The next bytes to hand out, hashed when they are in order; those that end the file have to fit its hash."""
+        if not self._at:
+            self._sha, self._hashed_to = hashlib.sha256(), 0  # whoever looked at the head first and begins anew
         if self._at != self._hashed_to:
             return data
         sha = self._sha.copy()

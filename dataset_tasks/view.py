@@ -112,7 +112,9 @@ class VersionView:
             StateError: The version is not final.
         """
         require_final(self._version, "a copy")
-        return self._session.cache.find(TreeKey(self._version.catalog_id, self._version.id), hold=True)
+        return self._session.cache.find(
+            TreeKey(self._version.catalog_id, self._version.id), content=self._version.content_hash, hold=True
+        )
 
     def chunk_count(self, include_parents: bool) -> int:
         """How many chunks hold its files, or those it brought itself."""

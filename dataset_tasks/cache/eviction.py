@@ -77,7 +77,7 @@ def remove(layout: Layout, key: TreeKey) -> bool:
             return False
         try:
             for place in (layout.links(key), layout.tree(key)):
-                _remove_at_once(place)
+                remove_at_once(place)
             layout.listing(key).unlink(missing_ok=True)
             with suppress(OSError):
                 layout.pins(key).rmdir()
@@ -110,8 +110,12 @@ def _sweep_all(layout: Layout) -> None:
                                 lock.remove()
 
 
-def _remove_at_once(place: Path) -> None:
-    """Out of sight in one step, then removed."""
+def remove_at_once(place: Path) -> None:
+    """Out of sight in one step, then removed; nothing there: nothing happens.
+
+    Raises:
+        OSError: The system refused.
+    """
     gone = place.with_name(temporary_name(place.name, "gone"))
     try:
         place.rename(gone)

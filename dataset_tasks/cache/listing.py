@@ -33,16 +33,21 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 _FACTS: Final = ("size", "inode", "mtime_ns", "ctime_ns")
+_CONTENT: Final = b"content"
 
 
 class ListingWriter:
     """Writes a listing under a temporary name; `commit` puts it in its place.
 
+    Args:
+        path: Where.
+        content: Of what: see `Cache.get`.
+
     Raises:
         StorageError: The disk is full or fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: str) -> None:
         self.files = self.bytes = 0
         self._path = path
         self._temporary = path.with_name(temporary_name(path.name))
@@ -51,7 +56,7 @@ class ListingWriter:
             self._sink = pa.OSFile(os.fspath(self._temporary), "wb")
         except OSError as error:
             raise storage_error(error, "write in", path.parent) from error
-        self._writer = pa.ipc.new_file(self._sink, _SCHEMA)
+        self._writer = pa.ipc.new_file(self._sink, _SCHEMA.with_metadata({_CONTENT: content.encode()}))
 
     def add(self, table: Table, stats: Sequence[os.stat_result]) -> None:
         """Takes the entries of a table and what was found of each."""
@@ -109,6 +114,12 @@ class Listing:
             return cls(path)
         except (OSError, pa.ArrowInvalid):
             return None
+
+    @property
+    def content(self) -> str:
+        """Of what it is: what its writer was given; empty where an earlier release wrote it."""
+        metadata: dict[bytes, bytes] = self._reader.schema.metadata or {}
+        return metadata.get(_CONTENT, b"").decode()
 
     def totals(self) -> tuple[int, int]:
         """Files and bytes."""

@@ -48,6 +48,7 @@ def build(
     entries: Entries,
     open_chunk: OpenChunk,
     *,
+    content: str,
     fetch_link: FetchLink | None = None,
     reuse: Reuse | None,
     workers: int | None,
@@ -59,7 +60,7 @@ def build(
         DatasetError: As `extract`; nothing is left.
     """
     with _beside(tree) as temporary:
-        kept = ListingWriter(listing)
+        kept = ListingWriter(listing, content)
         try:
             extract(
                 entries(), open_chunk, temporary, fetch_link=fetch_link,
@@ -73,7 +74,13 @@ def build(
 
 
 def mend(
-    tree: Path, listing: Path, entries: Entries, open_chunk: OpenChunk, *, fetch_link: FetchLink | None = None
+    tree: Path,
+    listing: Path,
+    entries: Entries,
+    open_chunk: OpenChunk,
+    *,
+    content: str,
+    fetch_link: FetchLink | None = None,
 ) -> None:
     """Brings back every file that is not as it was, and notes what stands now.
 
@@ -87,7 +94,7 @@ def mend(
     """
     failpoint("cache.before_mend")
     old = Listing.open(listing)
-    kept = ListingWriter(listing)
+    kept = ListingWriter(listing, content)
     try:
         folders: set[bytes] = set()
         with Target(tree, read_only=True) as folder:

@@ -26,6 +26,7 @@ from dataset_tasks.copies import Reuse
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.extraction import FetchLink, OpenChunk
 from dataset_tasks.failpoints import failpoint
+from dataset_tasks.filesystem import storage_error
 from dataset_tasks.progress import Task
 from dataset_tasks.targets import Target
 
@@ -61,6 +62,7 @@ class Cache:
         entries: Entries,
         open_chunk: OpenChunk,
         *,
+        content: str = "",
         fetch_link: FetchLink | None = None,
         parents: Sequence[TreeKey] = (),
         soft_links: bool = False,
@@ -77,6 +79,8 @@ class Cache:
             key: Which tree.
             entries: Gives the version's entries (see `copies.extract`), sorted by path; called only when needed.
             open_chunk: Opens the chunk with that key; called only when needed.
+            content: Tells these entries from others of the same key, such as the version's content hash: a catalog that
+                was put back to an earlier state may make a version anew under its id. A tree of another content goes.
             fetch_link: Brings the bytes of external links (see `copies.extract`).
             parents: Trees whose files are hard-linked where path and hash are the same, if they are cached.
             soft_links: Give a tree of soft links to the files instead.
@@ -93,26 +97,33 @@ class Cache:
         """
         self._hold(key)
         tree, listing = self._layout.tree(key), self._layout.listing(key)
-        if not _is_sound(tree, listing):
+        if not _is_sound(tree, listing, content):
             with FileLock.acquire(self._layout.build_lock(key), wait_for=f"it makes the copy {key}"):
                 eviction.sweep(self._layout, key)
                 failpoint("cache.after_lock")
+                if _is_of_other(listing, content):
+                    self._drop(key)
                 if not tree.is_dir():
                     if size is not None and not parents:
                         making.check_space(self.root, size)
                     with ExitStack() as stack:
                         reuse = self._reuse(parents, stack)
                         making.build(
-                            tree, listing, entries, open_chunk,
+                            tree, listing, entries, open_chunk, content=content,
                             fetch_link=fetch_link, reuse=reuse, workers=workers, task=task,
                         )  # fmt: skip
-                elif not _is_sound(tree, listing):
-                    making.mend(tree, listing, entries, open_chunk, fetch_link=fetch_link)
+                elif not _is_sound(tree, listing, content):
+                    making.mend(tree, listing, entries, open_chunk, content=content, fetch_link=fetch_link)
         return self._linked(key) if soft_links else tree
 
-    def find(self, key: TreeKey, *, hold: bool = False) -> Path | None:
-        """The tree of a version if there is one; not looked through, and held only if asked for."""
+    def find(self, key: TreeKey, *, content: str = "", hold: bool = False) -> Path | None:
+        """The tree of a version if there is one; not looked through, and held only if asked for.
+
+        With `content` (see `get`), only one that is not known to be of another.
+        """
         tree = self._layout.tree(key)
+        if content and _is_of_other(self._layout.listing(key), content):
+            return None
         if hold and tree.is_dir():
             self._hold(key)
         return tree if tree.is_dir() else None
@@ -194,6 +205,14 @@ class Cache:
                 offers.append((tree, listing, stack.enter_context(Target(tree))))
         return making.reuse_of(offers) if offers else None
 
+    def _drop(self, key: TreeKey) -> None:
+        """Removes a tree whoever uses it; the caller holds its build lock."""
+        try:
+            for place in (self._layout.links(key), self._layout.tree(key)):
+                eviction.remove_at_once(place)
+        except OSError as error:
+            raise storage_error(error, "remove from the cache", self._layout.tree(key)) from error
+
     def _linked(self, key: TreeKey) -> Path:
         links, tree, listing = self._layout.links(key), self._layout.tree(key), self._layout.listing(key)
         if not making.is_linked(links, tree, listing):
@@ -204,9 +223,15 @@ class Cache:
         return links
 
 
-def _is_sound(tree: Path, listing: Path) -> bool:
+def _is_of_other(listing: Path, content: str) -> bool:
+    """Whether a listing is of another content than is wanted; of one by an earlier release nobody knows."""
+    known = Listing.open(listing)
+    return known is not None and known.content not in ("", content)
+
+
+def _is_sound(tree: Path, listing: Path, content: str) -> bool:
     known = Listing.open(listing) if tree.is_dir() else None
-    if known is None:
+    if known is None or known.content != content:
         return False
     with Target(tree) as folder:
         return known.describes(folder)

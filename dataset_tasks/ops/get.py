@@ -92,6 +92,7 @@ def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResu
                 TreeKey(version.catalog_id, version.id, wanted.part_name()),
                 wanted.tables,
                 context.session.chunk_opener(wanted.manifest),
+                content=version.content_hash,
                 fetch_link=fetch_link,
                 parents=_relatives(version, request),
                 soft_links=bool(request.soft_links),

@@ -99,6 +99,15 @@ def test_a_file_of_which_wrong_bytes_were_handed_out_is_never_said_to_be_right()
     assert caught.value.paths == ("file",)
 
 
+def test_who_looked_at_the_head_and_begins_anew_hears_of_damage_too() -> None:
+    file = reader(Chunk(NOISE, len(NOISE) // 2, damaged=1000), 0)
+    file.raw.read(7)
+    file.seek(-1, io.SEEK_END)
+    file.seek(0)
+    with pytest.raises(IntegrityError):
+        in_pieces(file)
+
+
 def test_the_whole_file_at_once_is_checked_before_it_is_handed_out() -> None:
     assert reader(Chunk(NOISE, 5, damaged=1), 0).read() == NOISE
     file = reader(Chunk(NOISE, 5, damaged=0), 0)

@@ -142,6 +142,29 @@ def test_a_tree_that_is_there_asks_for_nothing(cache: Cache, version: Version) -
     assert {path: path.stat() for path in tree.rglob("*")} == before
 
 
+def test_a_version_that_was_made_anew_under_its_id_is_not_given_the_tree_of_before(
+    cache: Cache, store: Store, tmp_path: Path
+) -> None:
+    """As after a catalog was put back to an earlier state, and the same run ran again."""
+    before = Version(store, ONE, {b"a": b"old", b"gone": b""})
+    now = Version(open_store(tmp_path / "other"), ONE, {b"a": b"new"})
+    before.get(cache, content="before", soft_links=True)
+    assert cache.find(ONE, content="now") is None
+    links = now.get(cache, content="now", soft_links=True)
+    assert found(cache.find(ONE, content="now") or links) == found(links) == {b"a": b"new"}
+    assert now.asked == 1
+    assert found(now.get(cache, content="now")) == {b"a": b"new"}
+    assert now.asked == 1
+
+
+def test_a_tree_of_an_earlier_release_is_looked_through_and_stays(cache: Cache, version: Version) -> None:
+    inode = (version.get(cache) / "a.txt").stat().st_ino
+    assert (version.get(cache, content="its own") / "a.txt").stat().st_ino == inode
+    assert version.asked == 2
+    assert found(version.get(cache, content="its own")) == version.files
+    assert version.asked == 2
+
+
 def test_parts_of_a_version_are_trees_of_their_own(cache: Cache, store: Store, version: Version) -> None:
     part = Version(store, TreeKey(CATALOG, ONE.version_id, "0-of-2"), {b"a.txt": FILES[b"a.txt"]})
     assert found(part.get(cache)) == part.files
