@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle
 
-from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.errors import InvalidArgumentError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +85,16 @@ class SpecDagBundle(BaseDagBundle):
         """Makes the files of new and changed specs, and takes away those of specs that are gone.
 
         Called by the DAG processor, before it forks a process for each file: those find what the files import loaded.
+
+        Raises:
+            SourceError: The folder is not there: a mount that is missing takes no DAGs away.
         """
+        if not self._specs.is_dir():
+            raise SourceError(
+                f"bundle {self.name!r}: the folder of the specs does not exist: {self._specs}",
+                paths=(str(self._specs),),
+                hint="Is it mounted here? The DAGs stay as they are until it is back.",
+            )
         import_module("airflow_provider.dags")
         with self.lock():
             wanted = {self._place(spec): spec for spec in self._found()}
@@ -99,7 +108,8 @@ class SpecDagBundle(BaseDagBundle):
 
     def _found(self) -> Iterator[Path]:
         for path in sorted(self._specs.rglob("*")):
-            if path.suffix in _SUFFIXES and path.name != _SETTINGS_FILE and path.is_file():
+            hidden = any(part.startswith(".") for part in path.relative_to(self._specs).parts)  # .github, say
+            if path.suffix in _SUFFIXES and path.name != _SETTINGS_FILE and not hidden and path.is_file():
                 yield path
 
     def _place(self, spec: Path) -> Path:

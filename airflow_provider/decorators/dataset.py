@@ -193,7 +193,12 @@ def dataset_task(
             "@task.dataset needs the dataset it makes", hint='Write @task.dataset("project/name") above the function.'
         )
     if not _is_template(dataset):
-        assets.dataset_asset(dataset)
+        asset = assets.dataset_asset(dataset)
+        given = kwargs.get("outlets") or []
+        given = [*given] if isinstance(given, list | tuple) else [given]
+        if publish or alias:
+            # Here too: Airflow reads the outlets of a mapped task without making the operator.
+            kwargs["outlets"] = given if assets.declared(asset, given) is not None else [*given, asset]
     return task_decorator_factory(
         multiple_outputs=True,
         decorated_operator_class=DecoratedDatasetOperator,

@@ -45,6 +45,7 @@ class StoppableOperator(BaseOperator):
     def execute(self, context: Context) -> Any:  # Any: what Airflow's own `execute` gives
         """Runs `work`, open to being stopped."""
         self._at_work = True
+        self.outlets = list(self.outlets)  # a publish changes them: for this run, not for the DAG's task
         if self.execution_timeout is not None:
             # Airflow raises an error in the work and waits for it to come out, however long a store holds up its threads.
             self._end_in(self.execution_timeout.total_seconds() + STOP_WITHIN)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider.bundles.specs import SpecDagBundle
-from dataset_tasks.errors import InvalidArgumentError
+from dataset_tasks.errors import InvalidArgumentError, SourceError
 
 GOOD = "version: 1\nname: {name}\nproject: crm\ndatasets:\n  orders:\n    add: [{{path: /data}}]\n"
 BROKEN = GOOD.format(name="broken") + "    publis: true\n"
@@ -66,6 +66,24 @@ def test_the_files_follow_the_specs(bundle: SpecDagBundle, specs: Path) -> None:
     assert list(after) == ["more/crm.yml.py", "shop.yaml.py"]
     assert after["shop.yaml.py"] != before["shop.yaml.py"]
     assert after["more/crm.yml.py"] == before["more/crm.yml.py"]
+
+
+def test_a_folder_that_is_not_mounted_takes_no_dags_away(bundle: SpecDagBundle, specs: Path) -> None:
+    before = stubs(bundle)
+    specs.rename(specs.with_name("away"))
+    with pytest.raises(SourceError, match="does not exist") as raised:
+        bundle.refresh()
+    assert "mounted" in raised.value.hint
+    assert stubs(bundle) == before
+
+
+def test_what_is_hidden_is_no_spec(bundle: SpecDagBundle, specs: Path) -> None:
+    before = stubs(bundle)
+    (specs / ".github" / "workflows").mkdir(parents=True)
+    (specs / ".github" / "workflows" / "ci.yaml").write_text("on: push\n")
+    (specs / ".#shop.yaml").write_text("half an edit")
+    bundle.refresh()
+    assert stubs(bundle) == before
 
 
 def test_datasets_that_are_watched_are_so_in_every_dag_of_a_bundle(specs: Path, tmp_path: Path, dag_bag: Any) -> None:

@@ -48,6 +48,16 @@ def test_the_dag_serializes_and_shows_the_task_under_its_own_name(serialized: An
     assert dag.task_dict["features"].outlets == [dataset_asset("crm/features")]
 
 
+def test_a_mapped_task_that_publishes_declares_its_asset_too(serialized: Any) -> None:
+    asset = dataset_asset("crm/features")
+    with DAG("shop", schedule=None) as dag:
+        task.dataset("crm/features", publish=True)(features).expand(top=[1, 2])
+        task.dataset("crm/features", task_id="named", alias="prod", outlets=asset)(features).expand(top=[1, 2])
+        task.dataset("crm/features", task_id="quiet")(features).expand(top=[1, 2])
+    assert [each.outlets for each in dag.tasks] == [[asset], [asset], []]
+    serialized(dag)
+
+
 def test_the_result_of_one_task_is_the_input_of_another() -> None:
     with DAG("shop", schedule=None) as dag:
         first = task.dataset("crm/orders", task_id="orders")(features)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import json
@@ -310,3 +311,15 @@ def test_sigterm_interrupts_the_work_and_nothing_else(session: Any, context: dic
 
 def _parameters(operator: type[DatasetOperator]) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(operator.__init__).parameters)
+
+
+def test_a_run_that_publishes_nothing_leaves_the_outlets_of_the_dags_task(
+    session: Any, context: dict[str, Any]
+) -> None:
+    """`dag.test()` runs copies of the tasks of one DAG, as often as it is asked to."""
+    session.answers["publish"] = {"unchanged": True}
+    published = operators.DatasetPublishOperator(task_id="t", ref=VERSION, outlets=[dataset_asset("crm/orders")])
+    running = copy.copy(published)
+    running.execute(context)
+    assert running.outlets == []
+    assert published.outlets == [dataset_asset("crm/orders")]
