@@ -125,7 +125,7 @@ class Cli:
         bare: Callable[[Result], str] = lambda result: result.version_id,
         failed: Callable[[Result], bool] = lambda _result: False,
         remember: bool = True,
-        stands: str = "",
+        stands: Callable[[Result], str] = lambda _result: "",
     ) -> Exit:
         """Runs an operation and shows its result.
 
@@ -136,12 +136,12 @@ class Cli:
             bare: What `--quiet` prints, passed through `shown` too; nothing when empty.
             failed: Whether a result that came without an error is a failure all the same.
             remember: Whether the next command works on this version when it names none.
-            stands: Why the operation can't have changed anything, where it does not tell so itself.
+            stands: Why the operation changed nothing, where it does not tell so itself; empty when it did.
         """
         with self.progress() as progress:
             result = session.run(request, origin=origin(), progress=progress)
-        if stands:
-            result = replace(result, unchanged=True, why=stands)
+        if why := stands(result):
+            result = replace(result, unchanged=True, why=why)
         if remember:
             self.remember(session, result.version_id)
         if self.as_json:

@@ -193,7 +193,7 @@ def remove(
     everything: Annotated[bool, typer.Option("--all", help="Remove every file.")] = False,
     recursive: Annotated[bool, typer.Option(help="Whether the last part matches at any depth.")] = True,
 ) -> int:
-    """Remove files from a draft by path or pattern."""
+    """Remove files from a draft by path or pattern; exit code 3 when none matches."""
     from dataset_tasks.ops.requests import RemoveFiles, RemoveFilesResult
 
     if bool(pattern) == everything:
@@ -203,10 +203,16 @@ def remove(
         assert isinstance(result, RemoveFilesResult)
         return f"{label(result)}: {result.removed:,} removed"
 
+    def nothing(result: requests.Result) -> str:
+        assert isinstance(result, RemoveFilesResult)
+        asked = " or ".join(repr(each) for each in pattern) if pattern else ""
+        why = f"no file matches {asked}" if pattern else "it has no files"
+        return "" if result.removed else why
+
     with cli.session() as session:
         ref = cli.version(session, None, id, Want.DRAFT).id
         request = RemoveFiles(ref=ref, patterns=tuple(pattern) if pattern else None, recursive=recursive)
-        return cli.perform(session, request, describe)
+        return cli.perform(session, request, describe, stands=nothing)
 
 
 def transform(
@@ -366,4 +372,4 @@ def finalize(cli: Cli, ref: opt.Ref = None, id: opt.Id = None) -> int:
     with cli.session() as session:
         version = cli.version(session, ref, id, Want.DRAFT)
         why = "it is final already" if version.state.is_final else ""
-        return cli.perform(session, Finalize(ref=version.id), describe, stands=why)
+        return cli.perform(session, Finalize(ref=version.id), describe, stands=lambda _result: why)

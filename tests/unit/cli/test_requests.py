@@ -181,7 +181,8 @@ class FakeSession:
         self.asked.append(request)
         self.origin = dict(origin)
         result = r.OPERATIONS[request.verb][1]
-        return result(catalog_id=self.catalog.id, version_id=ID, project="nyc", name="raw", version="1.0.0")
+        done = {"removed": 1} if request.verb == "remove" else {}  # else there is nothing to do
+        return result(catalog_id=self.catalog.id, version_id=ID, project="nyc", name="raw", version="1.0.0", **done)
 
 
 @pytest.fixture

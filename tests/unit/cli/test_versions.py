@@ -28,6 +28,22 @@ def test_a_version_goes_from_draft_to_published_without_naming_it_again(
     assert (again.code, again.out.startswith("unchanged: demo/raw@1.0.0")) == (3, True)
 
 
+def test_removing_what_is_not_there_has_nothing_to_do_and_says_so(call: Command, done: Command, data: Path) -> None:
+    done("create", "demo/raw", "-q")
+    empty = call("remove", "--all")
+    assert (empty.code, empty.out) == (3, "unchanged: demo/raw@1.0.0 stands (it has no files)\n")
+    done("add", data)
+    mistyped = call("remove", "*.cvs", "tmp/x")
+    assert (mistyped.code, mistyped.out) == (
+        3,
+        "unchanged: demo/raw@1.0.0 stands (no file matches '*.cvs' or 'tmp/x')\n",
+    )
+    again = call("remove", "*.cvs", "--json")
+    assert (again.code, again.json()["removed"], again.json()["unchanged"]) == (3, 0, True)
+    some = done("remove", "*.csv", "*.cvs", "--json").json()
+    assert (some["removed"], some["unchanged"]) == (1, False)
+
+
 def test_a_bare_dataset_means_its_open_draft_to_what_changes_drafts(
     call: Command, done: Command, raw: str, data: Path
 ) -> None:
