@@ -164,7 +164,16 @@ class Objects:
         return self.store(store_id).create(self.full_key(key))
 
     def discard(self, refs: Iterable[tuple[str, str]]) -> None:
-        """Deletes objects (store id, key) that surely never became part of a version, then their rows."""
+        """Deletes objects (store id, key) that did not become part of a version, then their rows.
+
+        What is live after all stays: the commit of it may have landed late, or be another writer's.
+        """
+        held = list(refs)
+        going = self._catalog.let_go([key for _, key in held])
+        self.remove((store_id, key) for store_id, key in held if key in going)
+
+    def remove(self, refs: Iterable[tuple[str, str]]) -> None:
+        """Deletes objects (store id, key) that were condemned or let go, then their rows."""
         held = list(refs)
         failpoint("objects.before_discard")
         for store_id, key in held:

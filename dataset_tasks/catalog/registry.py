@@ -94,6 +94,18 @@ class Registry(Writes):
 
         self.db.write(work, landed=lambda _connection: None)
 
+    def let_go(self, keys: Collection[str]) -> set[str]:
+        """Gives up objects for good, but those that a version needs; says which: no commit can refer to them any more."""
+        here = t.objects.c.key.in_(list(keys))
+        given_up = {"state": "going", "condemned": self._now()}
+
+        def work(connection: Connection) -> set[str]:
+            connection.execute(sa.update(t.objects).where(here & (t.objects.c.state != "live")).values(**given_up))
+            stay = connection.execute(sa.select(t.objects.c.key).where(here & (t.objects.c.state == "live"))).scalars()
+            return {*keys}.difference(stay)
+
+        return self.db.write(work, landed=lambda _connection: None)
+
     def forget_objects(self, keys: Collection[str]) -> None:
         """Takes away the rows of objects whose bytes are gone; those that a version needs stay."""
         where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state != "live")

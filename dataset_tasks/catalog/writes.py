@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.engine import Database
 from dataset_tasks.catalog.queries import Queries, recorded, select_versions
 from dataset_tasks.catalog.rows import checked_text, dump, dump_object, to_micros
-from dataset_tasks.errors import ConflictError, NotFoundError, StateError
+from dataset_tasks.errors import AlreadyExistsError, ConflictError, NotFoundError, StateError
 from dataset_tasks.model import Input, JsonValue, ObjectRef, State, Version
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -133,7 +134,13 @@ class Writes(Queries):
                 return None
             return self._one(connection, found.version_id)
 
-        return self.db.write(whole, landed=landed)
+        try:
+            return self.db.write(whole, landed=landed)
+        except (AlreadyExistsError, ConflictError, StateError):
+            found = self.db.read(landed)  # a commit whose answer was lost may land after it was looked for
+            if found is None:
+                raise
+            return found
 
     def _record(self, connection: Connection, record: Record, version: Version) -> None:
         connection.execute(
@@ -223,6 +230,15 @@ def insert_event(
             "journaled": False,
         },
     )
+
+
+def tell_reports(connection: Connection, version: Version, created: int, *, since: int = 0) -> None:
+    """Writes the event of what was reported about a version from a sequence number on; none where nothing was."""
+    here = (t.reports.c.version_id == version.id) & (t.reports.c.sequence >= since)
+    rows = connection.execute(sa.select(t.reports).where(here).order_by(t.reports.c.sequence)).mappings().all()
+    if rows:
+        reports = [{**row, "value": json.loads(row["value"])} for row in rows]
+        insert_event(connection, advance(connection), "reported", version, created, {"reports": reports})
 
 
 def set_tags(connection: Connection, version_id: str, tags: Iterable[str]) -> None:

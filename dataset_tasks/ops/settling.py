@@ -46,7 +46,7 @@ def _tidy(context: Context, version: Version) -> None:
     try:
         catalog.condemn([each.key for each in left])
         failpoint("finalize.after_condemn")
-        objects.discard((each.store_id, each.key) for each in left)
+        objects.remove((each.store_id, each.key) for each in left)
         failpoint("finalize.after_tidy")
     except StorageError as error:
         _log.warning("%s left %d objects to gc: %s", version.label, len(left), error)

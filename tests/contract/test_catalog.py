@@ -386,6 +386,20 @@ def test_a_commit_that_landed_though_its_answer_was_lost_is_not_done_twice(catal
     assert catalog.versions() == [version]
 
 
+def test_a_commit_that_lands_after_it_was_looked_for_is_not_taken_for_that_of_another(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server goes on with a COMMIT whose connection broke, and shows nothing of it before it is done."""
+    wanted = new(catalog)
+    monkeypatch.setattr(type(catalog.db), "_settle", lambda *_: None)
+    after = not catalog.db.is_sqlite  # there COMMIT has run when the cut comes
+    with Cut(catalog, after=after):
+        version = catalog.create(wanted, record("key"))
+    with Cut(catalog, after=after):
+        dropped = catalog.drop(version, record("drop"))
+    assert catalog.versions(states=tuple(State)) == [dropped]
+
+
 def test_a_commit_that_did_not_land_is_done_again(catalog: Catalog) -> None:
     wanted = new(catalog)
     with Cut(catalog, after=False) as cut:

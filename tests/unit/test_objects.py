@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dataset_tasks.errors import IntegrityError, StorageUnavailableError
+from dataset_tasks.errors import ConflictError, IntegrityError, StorageUnavailableError
 from dataset_tasks.manifest import Index
 from dataset_tasks.model import Version
+from dataset_tasks.objects import new_key
 from dataset_tasks.ops.requests import AddFiles, Create, Finalize, Repair, Upload
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.settings import Settings
@@ -69,6 +71,21 @@ def test_finalize_asks_a_far_store_for_every_size_in_threads(home: Path, tmp_pat
         store.objects[chunk] += b"!"
         with pytest.raises(IntegrityError, match="expected"):
             session.run(Finalize(ref=second.id))
+
+
+def test_of_objects_that_are_dropped_together_those_stay_that_a_version_needs_by_now(
+    home: Path, tmp_path: Path
+) -> None:
+    """As where a copy that stood still for a day goes on, and another one has brought a part of the same meanwhile."""
+    with open_session(home=home) as session:
+        version = uploaded(session, tmp_path, "a")
+        live = list(session.manifest(version).index.objects.values())
+        lost = replace(live[0], key=new_key("chunk"))
+        with pytest.raises(ConflictError, match="given up"):
+            session.objects.written([*live, lost])
+        session.objects.check_sizes(live)
+        session.objects.discard((ref.store_id, ref.key) for ref in live)
+        assert session.run(Finalize(ref=version.id)).version_id == version.id
 
 
 @pytest.mark.parametrize("same_process", [True, False])
