@@ -180,14 +180,13 @@ class Builder:
     def _write(self, table: pa.Table, digest: bytes | None = None) -> None:
         table = table.combine_chunks()
         first, last = bounds_of(table)
-        chunks = tuple(sorted(flat(table["chunk"]).unique().drop_null().to_pylist()))
-        unknown = sorted(set(chunks).difference(self._objects))
+        pack, group, sources = self._writer.add(table)
+        unknown = [chunk for chunk, _ in sources if chunk and chunk not in self._objects]
         if unknown:
             raise InvalidArgumentError(
                 f"entries from {quoted(first)} to {quoted(last)} refer to chunks {unknown} of which no reference is known",
                 hint="Give the references of new chunks as `objects`.",
             )
-        pack, group = self._writer.add(table)
         is_stored = pc.or_(pc.is_valid(table["chunk"]), table["kind"].cast(pa.bool_()))
         self._segments.append(
             Segment(
@@ -198,7 +197,7 @@ class Builder:
                 digest=segment_digest(table) if digest is None else digest,
                 pack=pack,
                 group=group,
-                chunks=chunks,
+                sources=sources,
                 pending=len(table) - pc.sum(is_stored).as_py(),
             )
         )
@@ -220,8 +219,8 @@ class Builder:
         folded = {pack for _, pack in small[: max(len(small) - limits.kept_packs, 0)]}
         for position, (segment, owner) in enumerate(zip(self._segments, self._owners, strict=True)):
             if owner is not None and segment.pack in folded:
-                pack, group = self._writer.add(owner.read(segment))
-                self._segments[position] = replace(segment, pack=pack, group=group)
+                pack, group, sources = self._writer.add(owner.read(segment))
+                self._segments[position] = replace(segment, pack=pack, group=group, sources=sources)
 
 
 def _with_next(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, bytes | None]]:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
-from dataset_tasks.manifest.columns import COLUMNS, SCHEMA
+from dataset_tasks.manifest.columns import SCHEMA
+from dataset_tasks.manifest.sources import PACK_SCHEMA, Source, join, split, stored_columns
 
 HINT_DAMAGED = "Restore the object from a backup of the store; `dataset-tasks verify` lists what else is damaged."
 
@@ -21,10 +22,11 @@ _ENCODINGS = {
     "path": "DELTA_BYTE_ARRAY",
     "size": "DELTA_BINARY_PACKED",
     "hash": "PLAIN",
+    "source": "DELTA_BINARY_PACKED",
     "offset": "DELTA_BINARY_PACKED",
     "stored": "DELTA_BINARY_PACKED",
 }
-_DICTIONARIES = [name for name in COLUMNS if name not in _ENCODINGS]
+_DICTIONARIES = [name for name in PACK_SCHEMA.names if name not in _ENCODINGS]
 
 
 class PackEncoder:
@@ -34,7 +36,7 @@ class PackEncoder:
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(
             self._sink,
-            SCHEMA,
+            PACK_SCHEMA,
             compression="zstd",
             compression_level=1,
             use_dictionary=_DICTIONARIES,
@@ -45,11 +47,12 @@ class PackEncoder:
         )
         self.groups = 0
 
-    def add(self, table: pa.Table) -> int:
-        """Appends a row group and gives its number in the file."""
-        self._writer.write_table(table, row_group_size=max(len(table), 1))
+    def add(self, table: pa.Table) -> tuple[int, tuple[Source, ...]]:
+        """Appends a row group; gives its number in the file and the sources of its rows, which the file does not hold."""
+        rows, sources = split(table)
+        self._writer.write_table(rows, row_group_size=max(len(rows), 1))
         self.groups += 1
-        return self.groups - 1
+        return self.groups - 1, sources
 
     def finish(self) -> memoryview:
         """Closes the file; the encoder is of no use afterwards."""
@@ -66,7 +69,7 @@ class PackDecoder:
         footer: The pack's footer, if it was read before.
 
     Raises:
-        IntegrityError: It is not a Parquet file with the columns of `SCHEMA`.
+        IntegrityError: It is not a Parquet file with the columns of `PACK_SCHEMA`, or of `SCHEMA` as in layout 1.
     """
 
     def __init__(self, source: pa.NativeFile, name: str, footer: pq.FileMetaData | None = None) -> None:
@@ -82,9 +85,11 @@ class PackDecoder:
             )
             self.footer: pq.FileMetaData = self._file.metadata
             schema = self._file.schema_arrow
-        if not schema.equals(SCHEMA):
+        self._is_first_layout = schema.equals(SCHEMA)
+        if not self._is_first_layout and not schema.equals(PACK_SCHEMA):
             raise IntegrityError(
-                f"pack {name!r} has the columns {_signature(schema)}, expected {_signature(SCHEMA)}", hint=HINT_DAMAGED
+                f"pack {name!r} has the columns {_signature(schema)}, expected {_signature(PACK_SCHEMA)}",
+                hint=HINT_DAMAGED,
             )
 
     def group_count(self) -> int:
@@ -108,16 +113,22 @@ class PackDecoder:
         ends = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
         return min(starts), max(ends)
 
-    def read(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """Rows of some row groups, in the order asked for, with some columns in the schema's order.
+    def read(self, group: int, columns: Sequence[str], sources: Sequence[Source]) -> pa.Table:
+        """Rows of a row group with some columns of a manifest, in the schema's order.
+
+        Args:
+            group: Its number.
+            columns: Their names.
+            sources: What `PackEncoder.add` gave for it; not looked at in a pack of layout 1.
 
         Raises:
             IntegrityError: They can't be decoded.
         """
         with damaged(f"pack {self.name!r}"):
-            table = self._file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+            wanted = list(columns) if self._is_first_layout else stored_columns(columns)
+            table = self._file.read_row_group(group, columns=wanted, use_threads=False)
             table.validate(full=True)
-        return table
+            return table if wanted == list(columns) else join(table, sources, columns)
 
 
 @contextmanager

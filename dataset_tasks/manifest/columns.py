@@ -123,16 +123,23 @@ def strings(values: Sequence[str | None]) -> pa.Array:
     """A column of strings; None is null."""
     validity = None
     if None in values:
-        bits = sum(1 << position for position, value in enumerate(values) if value is not None)
+        bits = int("".join("0" if value is None else "1" for value in reversed(values)), 2)
         validity = pa.py_buffer(bits.to_bytes(-(-len(values) // 8), "little"))
-    return _variable(pa.string(), [value.encode() if value else b"" for value in values], validity)
+    texts = [value or "" for value in values]
+    joined = "".join(texts)
+    if not joined.isascii():
+        return _variable(pa.string(), [text.encode() for text in texts], validity)
+    return _joined(pa.string(), joined.encode(), list(map(len, texts)), validity)
 
 
 def _variable(kind: pa.DataType, values: Sequence[bytes], validity: pa.Buffer | None) -> pa.Array:
+    return _joined(kind, b"".join(values), list(map(len, values)), validity)
+
+
+def _joined(kind: pa.DataType, data: bytes, lengths: Sequence[int], validity: pa.Buffer | None) -> pa.Array:
     offsets = array("i", (0,))
-    offsets.extend(accumulate(map(len, values)))
-    data = pa.py_buffer(b"".join(values))
-    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(offsets), data])
+    offsets.extend(accumulate(lengths))
+    return pa.Array.from_buffers(kind, len(lengths), [validity, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def digests(values: Sequence[bytes] | bytes) -> pa.Array:
@@ -359,3 +366,4 @@ def rows(table: pa.Table) -> Iterator[Entry]:
 # Scalars for kernels, which would load pandas for Python's own values.
 FALSE = pa.Array.from_buffers(pa.bool_(), 1, [None, pa.py_buffer(bytes(1))])[0]
 NOTHING, AFTER_SLASH = binaries((b"", b"0"))
+NO_TEXT = strings([""])[0]

@@ -26,6 +26,7 @@ from dataset_tasks.manifest.columns import (
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index
 from dataset_tasks.manifest.segments import Segment
+from dataset_tasks.manifest.sources import Source
 from dataset_tasks.model import ObjectRef
 
 MAX_SEGMENTS = 1024
@@ -33,6 +34,9 @@ MAX_SEGMENTS = 1024
 
 CACHE_BYTES = 128 << 20
 """Bytes of encoded row groups that a reader keeps, about three million entries."""
+
+KEPT_ROWS = 1 << 16
+"""Rows that a reader keeps decoded for those who ask for it, some 13 MiB: a change looks at a segment, then rewrites it."""
 
 ReadObject = Callable[[ObjectRef], Buffer]
 """Fetches a whole object and checks its size and SHA-256."""
@@ -56,13 +60,13 @@ class PackWriter:
         self._finished: list[tuple[str, Buffer]] = []
         self._refs: list[ObjectRef] = []
 
-    def add(self, table: pa.Table) -> tuple[str, int]:
-        """Appends a segment and gives the key and row group where it will be."""
+    def add(self, table: pa.Table) -> tuple[str, int, tuple[Source, ...]]:
+        """Appends a segment and gives the key and row group where it will be, and the sources of its rows."""
         if self._encoder is not None and self._encoder.groups >= self._max_segments:
             self._close()
         if self._encoder is None:
             self._encoder, self._key = PackEncoder(), self._new_key()
-        return self._key, self._encoder.add(table)
+        return self._key, *self._encoder.add(table)
 
     def finish(self) -> tuple[tuple[tuple[str, Buffer], ...], tuple[ObjectRef, ...]]:
         """All packs as pairs of key and data, and their references."""
@@ -94,19 +98,37 @@ class PackReader:
         for segment in index.segments:
             self._groups.setdefault(segment.pack, []).append(segment.group)
         self._open: OrderedDict[str, tuple[PackDecoder, int]] = OrderedDict()
+        self._kept: dict[tuple[str, int], pa.Table] = {}
+        self._room = KEPT_ROWS
         self._lock = Lock()
 
-    def read(self, segment: Segment, columns: Sequence[str] = COLUMNS) -> pa.Table:
+    def read(self, segment: Segment, columns: Sequence[str] = COLUMNS, *, keep: bool = False) -> pa.Table:
         """The rows of a segment, some columns in the order of the schema.
+
+        Args:
+            segment: One of the index.
+            columns: Their names.
+            keep: Whether it will soon be read again, with all columns: then it is not decoded again, as far as there is room.
 
         Raises:
             IntegrityError: They can't be decoded or are not what the index says.
         """
         wanted = [name for name in COLUMNS if name in columns]
+        place = segment.pack, segment.group
         with self._lock:
-            table = self._decoder(segment.pack).read([segment.group], wanted)
+            kept = self._kept.get(place)
+            if kept is not None:
+                return kept.select(wanted)
+            # What is full is left as it is: to make room would throw out what a second pass wants first.
+            keep = keep and segment.count <= self._room
+            read = COLUMNS if keep else wanted
+            table = self._decoder(segment.pack).read(segment.group, read, segment.sources)
         _check(table, segment)
-        return table
+        if keep:
+            with self._lock:
+                if self._kept.setdefault(place, table) is table:
+                    self._room -= len(table)
+        return table.select(wanted) if keep else table
 
     def _decoder(self, key: str) -> PackDecoder:
         if key in self._open:

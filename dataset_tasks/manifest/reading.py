@@ -62,13 +62,13 @@ class Manifest:
         """Equal for two manifests exactly when they have the same content (path, kind, size, hash, link, pin)."""
         return self.index.content_hash
 
-    def read(self, segment: Segment, columns: Sequence[str] = COLUMNS) -> pa.Table:
-        """The rows of one segment of this manifest.
+    def read(self, segment: Segment, columns: Sequence[str] = COLUMNS, *, keep: bool = False) -> pa.Table:
+        """The rows of one segment of this manifest; with `keep` it is decoded once for this read and later ones.
 
         Raises:
             IntegrityError: They can't be decoded or are not what the index says.
         """
-        return self._packs.read(segment, columns)
+        return self._packs.read(segment, columns, keep=keep)
 
     def batches(self, columns: Sequence[str] = COLUMNS, *, within: PathRange = EVERYTHING) -> Iterator[pa.Table]:
         """All entries of a range as tables of about `BATCH_ROWS` rows, sorted by path, each with at least one row.

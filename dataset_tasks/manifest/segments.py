@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from zlib import crc32
 
+from dataset_tasks.manifest.sources import Source
+
 Digest: TypeAlias = bytes
 """32 raw bytes of SHA-256."""
 
@@ -68,7 +70,7 @@ class Segment:
         digest: Content digest, 32 bytes.
         pack: Key of the pack.
         group: Row group in the pack.
-        chunks: Keys of the chunks its entries refer to, sorted.
+        sources: What the numbers in the pack stand for: chunks and owners of its entries, sorted.
     """
 
     first: Path
@@ -78,8 +80,13 @@ class Segment:
     digest: Digest
     pack: str
     group: int
-    chunks: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
     pending: int = 0
+
+    @property
+    def chunks(self) -> tuple[str, ...]:
+        """Keys of the chunks its entries refer to, sorted."""
+        return tuple(dict.fromkeys(chunk for chunk, _ in self.sources if chunk))
 
 
 @dataclass(frozen=True, slots=True, order=True)

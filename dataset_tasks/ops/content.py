@@ -137,7 +137,8 @@ class Comparer:
         here = new.slice(start, stop - start)
         if stop - start == segment.count and segment_digest(here) == segment.digest:
             return
-        base = cut(self._base.read(segment, ("path", "size", "hash")), self._within)
+        # What differs is rewritten next, mostly.
+        base = cut(self._base.read(segment, ("path", "size", "hash"), keep=True), self._within)
         paths, known = flat(here["path"]), flat(base["path"])
         at = pc.index_in(paths, value_set=known)
         same = pc.equal(flat(base["hash"]).take(at), flat(here["hash"]))

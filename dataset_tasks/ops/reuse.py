@@ -18,7 +18,8 @@ from dataset_tasks.model import ObjectRef, Version
 from dataset_tasks.ops.context import Context
 from dataset_tasks.stash import Stash
 
-_COLUMNS = ("path", "hash", "chunk", "offset", "stored", "method")
+_CONTENT = ("path", "hash")
+_COLUMNS = (*_CONTENT, "chunk", "offset", "stored", "method")
 
 
 class StoredBefore:
@@ -35,19 +36,16 @@ class StoredBefore:
 
     def __init__(self, context: Context, version: Version, store_id: str) -> None:
         self.chunks: dict[str, ObjectRef] = {}
-        self._there: dict[str, ObjectRef] = {}
-        last = context.session.catalog.previous(version.project, version.name, version.partition)
+        self._there: dict[str, ObjectRef] | None = None
+        self._catalog = context.session.catalog
+        self._store_id = store_id
+        last = self._catalog.previous(version.project, version.name, version.partition)
         self._manifest = context.session.manifest(last) if last is not None else Manifest.empty()
-        standing = context.session.catalog.standing(self._manifest.index.chunks)
-        for key in sorted(standing):
-            ref = self._manifest.index.objects[key]
-            if ref.store_id == store_id:
-                self._there[key] = ref
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing can be found."""
-        return not self._there
+        return not self._manifest.index.chunks
 
     def find(self, batch: pa.Table) -> pa.Table | None:
         """Placements of those of some pending entries (path, hash; sorted by path) that are stored; None for none.
@@ -55,21 +53,36 @@ class StoredBefore:
         Raises:
             IntegrityError: The manifest can't be read.
         """
-        if not self._there or not len(batch):
+        if self.is_empty or not len(batch):
             return None
-        table = _found(self._manifest, batch, self._there)
+        paths = flat(batch["path"])
+        within = PathRange(paths[0].as_py(), paths[len(paths) - 1].as_py() + b"\0")
+        # In a chain of versions next to nothing is found: the rest of a segment, and the catalog, wait until something is.
+        if not len(pc.drop_null(_rows(self._manifest.to_table(_CONTENT, within=within), batch))):
+            return None
+        table = _found(self._manifest.to_table(_COLUMNS, within=within), batch, self._standing())
         for key in pc.unique(flat(table["chunk"])).to_pylist():
-            self.chunks[key] = self._there[key]
+            self.chunks[key] = self._standing()[key]
         return table if len(table) else None
 
+    def _standing(self) -> dict[str, ObjectRef]:
+        """The chunks of the last version that may be shared."""
+        if self._there is None:
+            objects = self._manifest.index.objects
+            standing = sorted(self._catalog.standing(self._manifest.index.chunks))
+            self._there = {key: objects[key] for key in standing if objects[key].store_id == self._store_id}
+        return self._there
 
-def _found(manifest: Manifest, batch: pa.Table, chunks: dict[str, ObjectRef]) -> pa.Table:
-    paths = flat(batch["path"])
-    within = PathRange(paths[0].as_py(), paths[len(paths) - 1].as_py() + b"\0")
-    there = manifest.to_table(_COLUMNS, within=within)
-    at = pc.index_in(paths, value_set=flat(there["path"]))
+
+def _rows(there: pa.Table, batch: pa.Table) -> pa.Array:
+    """For each of some entries the row of a table that has its path and content, null for none."""
+    at = pc.index_in(flat(batch["path"]), value_set=flat(there["path"]))
     same = pc.equal(flat(there["hash"]).take(at), flat(batch["hash"]))
-    hits = there.take(pc.drop_null(pc.if_else(same, at, pa.nulls(len(at), at.type))))
+    return pc.if_else(same, at, pa.nulls(len(at), at.type))
+
+
+def _found(there: pa.Table, batch: pa.Table, chunks: dict[str, ObjectRef]) -> pa.Table:
+    hits = there.take(pc.drop_null(_rows(there, batch)))
     keys = flat(hits["chunk"]).to_pylist()
     if not all(key in chunks for key in keys):
         mask = pa.Array.from_buffers(pa.bool_(), len(keys), [None, _bits([key in chunks for key in keys])])

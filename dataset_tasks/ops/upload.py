@@ -271,7 +271,7 @@ def pending_batches(manifest: Manifest, within: PathRange = EVERYTHING) -> Itera
     """The pending entries of a manifest: path, size and hash, sorted by path; segments without any are not read."""
     for segment in manifest.index.overlapping(within):
         if segment.pending:
-            table = cut(manifest.read(segment, _LOOKED_AT), within)
+            table = cut(manifest.read(segment, _LOOKED_AT, keep=True), within)  # the commit rewrites it
             waits = pc.and_(pc.is_null(table["chunk"]), pc.is_null(table["link"]))
             yield table.filter(waits).select(["path", "size", "hash"])
 

@@ -12,8 +12,10 @@ import pytest
 
 from dataset_tasks.manifest import CONTENT_COLUMNS, LAYOUT, SCHEMA, Index, Manifest, apply
 from dataset_tasks.manifest.build import KEPT_PACKS, MAX_PACKS
+from dataset_tasks.manifest.index_file import LAYOUT_OF_FILES
 from dataset_tasks.manifest.packs import MAX_SEGMENTS
 from dataset_tasks.manifest.segments import CUTS
+from dataset_tasks.manifest.sources import PACK_SCHEMA
 from dataset_tasks.testing.manifests import SMALL, STORE_ID, chunk_ref, content_of, file_entry, stored_in, table_of
 
 PAGE = (Path(__file__).parents[3] / "docs" / "format" / "manifest.md").read_text()
@@ -35,6 +37,9 @@ def test_the_page_lists_the_columns_of_the_schema():
     assert [(name, TYPES[kind], null == "yes") for name, kind, null in found] == [
         (field.name, field.type, field.nullable) for field in SCHEMA
     ]
+    told = [{"owner": "source"}.get(name, name) for name, _, _ in found if name != "chunk"]
+    assert told == PACK_SCHEMA.names
+    assert "`source` (int32, no null) stands in\nthe place of `owner` and there is no `chunk`" in _section("Packs")
 
 
 def test_the_page_numbers_the_content_columns():
@@ -43,7 +48,8 @@ def test_the_page_numbers_the_content_columns():
 
 
 def test_the_page_has_the_numbers_of_the_code():
-    assert PAGE.startswith(f"# Manifest, layout {LAYOUT}\n")
+    assert PAGE.startswith(f"# Manifest, layout {LAYOUT_OF_FILES}\n")
+    assert f"has a layout number of its own, which is {LAYOUT}:" in PAGE
     assert f"has {CUTS.most:,} entries" in _section("Segments")
     assert f"at least {CUTS.least} entries and CRC-32 (as in zip) of `p` is 0 modulo {CUTS.modulus}" in PAGE
     assert f"at most {MAX_SEGMENTS:,} row groups" in _section("Packs")

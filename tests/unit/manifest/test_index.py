@@ -11,6 +11,8 @@ import pytest
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest import EMPTY, Index, Manifest, PathRange, apply
+from dataset_tasks.manifest.sources import Source
+from dataset_tasks.model import ObjectRef
 from dataset_tasks.testing.manifests import SMALL, STORE_ID, Shelf, chunk_ref, file_entry, stored_in, table_of
 
 CHUNKS = {key: chunk_ref(key) for key in ("chunk-a", "chunk-b")}
@@ -54,12 +56,31 @@ def test_an_empty_index_holds_nothing():
 def test_duckdb_reads_an_index(tmp_path):
     path = tmp_path / "index.parquet"
     path.write_bytes(INDEX.to_bytes())
-    found = duckdb.sql(f"select first, count, pack, \"group\", chunks from '{path}'").fetchall()
-    assert found == [(s.first, s.count, s.pack, s.group, list(s.chunks)) for s in INDEX.segments]
+    needs = {
+        number: rest
+        for number, *rest in duckdb.sql(
+            f"select number, owner, object, store, length, hex(sha256) from '{path}' where number is not null"
+        ).fetchall()
+    }
+    listed = {
+        (key, ObjectRef(store_id=store, key=key, size=size, sha256=sha256.lower()))
+        for _, key, store, size, sha256 in needs.values()
+        if key is not None
+    }
+    assert listed == set(INDEX.objects.items())
+    found = duckdb.sql(f"select first, count, pack, \"group\", sources from '{path}' where number is null").fetchall()
+    assert found == [
+        (s.first, s.count, s.pack, s.group, [_number(needs, source) for source in s.sources]) for s in INDEX.segments
+    ]
     ((described,),) = duckdb.sql(
         f"select value from parquet_kv_metadata('{path}') where key = 'dataset-tasks.manifest'"
     ).fetchall()
     assert json.loads(described)["content_hash"] == INDEX.content_hash
+
+
+def _number(needs: dict[int, list], source: Source) -> int:
+    (number,) = (n for n, (owner, key, *_) in needs.items() if (key or "", owner or "") == source)
+    return number
 
 
 def test_a_path_is_located_in_its_segment_or_nowhere():
@@ -120,11 +141,11 @@ def test_an_index_that_does_not_add_up_is_an_integrity_error(index, problem):
     assert "backup" in caught.value.hint
 
 
-def _rewritten(metadata: dict | None = None, *, drop: str | None = None) -> bytes:
-    """The index with other metadata or without a column."""
+def _rewritten(metadata: dict | None = None, *, drop: str | None = None, table: pa.Table | None = None) -> bytes:
+    """The index with other metadata, without a column, or with other rows."""
     file = pq.ParquetFile(pa.BufferReader(INDEX.to_bytes()))
     described = json.loads(file.metadata.metadata[b"dataset-tasks.manifest"])
-    table = file.read()
+    table = file.read() if table is None else table
     if drop is not None:
         table = table.drop_columns([drop])
     sink = pa.BufferOutputStream()
@@ -139,8 +160,8 @@ def test_rewriting_alone_does_no_harm():
 
 
 def test_an_index_of_a_newer_layout_says_so():
-    with pytest.raises(IntegrityError, match="has layout 2, expected 1") as caught:
-        Index.from_bytes(_rewritten({"layout": 2}))
+    with pytest.raises(IntegrityError, match="has layout 3, expected 1 or 2") as caught:
+        Index.from_bytes(_rewritten({"layout": 3}))
     assert caught.value.kind == "layout"
     assert "upgrade" in caught.value.hint
 
@@ -153,9 +174,6 @@ def test_an_index_without_a_column_is_an_integrity_error():
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"objects": []},
-        {"objects": {"a": 1}},
-        {"objects": {"a": ["s", "x", "y"]}},
         {"files": "many"},
         {"files": None},
         {"content_hash": 1},
@@ -164,6 +182,62 @@ def test_an_index_without_a_column_is_an_integrity_error():
 def test_metadata_of_another_shape_is_an_integrity_error(metadata):
     with pytest.raises(IntegrityError, match="can't be decoded"):
         Index.from_bytes(_rewritten(metadata))
+
+
+def _first_layout(**metadata) -> bytes:
+    """The index as layout 1 wrote it: segments name chunks by key, objects stand in the metadata."""
+    text, listed = pa.string(), pa.list_(pa.field("element", pa.string(), nullable=False))
+    kinds = [pa.binary(), pa.binary(), pa.int32(), pa.int64(), pa.int32(), pa.binary(32), text, pa.int32(), listed]
+    names = ["first", "last", "count", "bytes", "pending", "digest", "pack", "group", "chunks"]
+    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in zip(names, kinds, strict=True)])
+    described = {name: getattr(INDEX, name) for name in ("files", "bytes", "pending", "content_hash")} | {
+        "layout": 1,
+        "objects": {ref.key: [ref.store_id, ref.size, ref.sha256] for ref in INDEX.objects.values()},
+    }
+    rows = [[getattr(segment, name) for name in names] for segment in INDEX.segments]
+    table = pa.table(
+        [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)], schema=schema
+    )
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, store_schema=False) as writer:
+        writer.add_key_value_metadata({"dataset-tasks.manifest": json.dumps(described | metadata)})
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def test_an_index_of_layout_1_is_read_and_written_as_one_of_layout_2():
+    found = Index.from_bytes(_first_layout())
+    assert (found.objects, found.chunks, found.packs) == (INDEX.objects, INDEX.chunks, INDEX.packs)
+    assert (found.files, found.bytes, found.pending) == (INDEX.files, INDEX.bytes, INDEX.pending)
+    assert found.content_hash == INDEX.content_hash
+    assert [replace(s, sources=()) for s in found.segments] == [replace(s, sources=()) for s in INDEX.segments]
+    assert [s.sources for s in found.segments] == [tuple((key, "") for key in s.chunks) for s in INDEX.segments]
+    assert Index.from_bytes(found.to_bytes()) == found
+
+
+@pytest.mark.parametrize("objects", [[], {"a": 1}, {"a": ["s", "x", "y"]}])
+def test_objects_of_another_shape_in_an_index_of_layout_1_are_an_integrity_error(objects):
+    with pytest.raises(IntegrityError, match="can't be decoded"):
+        Index.from_bytes(_first_layout(objects=objects))
+
+
+@pytest.mark.parametrize("number", [-1, 10_000])
+def test_a_source_that_is_not_there_is_an_integrity_error(number):
+    table = pq.read_table(pa.BufferReader(INDEX.to_bytes()))
+    position = table.schema.get_field_index("sources")
+    wrong = table["sources"].combine_chunks()
+    numbers = pa.array([number, *wrong.values.to_pylist()[1:]], pa.int32())
+    mask = pa.array([value is None for value in table["sources"].to_pylist()])
+    lists = pa.ListArray.from_arrays(wrong.offsets, numbers, type=table.schema.field(position).type, mask=mask)
+    with pytest.raises(IntegrityError, match="can't be decoded"):
+        Index.from_bytes(_rewritten(table=table.set_column(position, table.schema.field(position), lists)))
+
+
+def test_rows_of_an_index_out_of_order_are_an_integrity_error():
+    table = pq.read_table(pa.BufferReader(INDEX.to_bytes()))
+    backwards = table.take(pa.array(range(len(table) - 1, -1, -1)))
+    with pytest.raises(IntegrityError, match="not in order"):
+        Index.from_bytes(_rewritten(table=backwards))
 
 
 def test_what_is_no_index_is_an_integrity_error():

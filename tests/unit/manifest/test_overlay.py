@@ -194,9 +194,9 @@ def test_a_new_file_beside_many_others_reads_no_other_segment(shelf):
     watched = Manifest(base.index, shelf.read)
     read_segment = watched._packs.read
 
-    def counted(segment, columns=()):
+    def counted(segment, *columns, **how):
         read.append(segment.group)
-        return read_segment(segment, columns) if columns else read_segment(segment)
+        return read_segment(segment, *columns, **how)
 
     watched._packs.read = counted
     _apply(shelf, watched, [table_of([file_entry(b"f/10000.more")])], limits=limits)

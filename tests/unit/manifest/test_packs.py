@@ -12,13 +12,14 @@ import pytest
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest.build import Limits
 from dataset_tasks.manifest.codec import PackDecoder, PackEncoder
-from dataset_tasks.manifest.columns import COLUMNS, SCHEMA, entries
+from dataset_tasks.manifest.columns import COLUMNS, LINK, SCHEMA, entries
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index
 from dataset_tasks.manifest.overlay import apply
 from dataset_tasks.manifest.packs import PackReader, PackWriter
 from dataset_tasks.manifest.reading import Manifest
-from dataset_tasks.manifest.segments import CutRule
+from dataset_tasks.manifest.segments import CUTS, CutRule
+from dataset_tasks.manifest.sources import PACK_SCHEMA, Source, split
 from dataset_tasks.testing.manifests import SMALL, STORE_ID, Shelf, chunk_ref, file_entry, stored_in, table_of
 
 
@@ -46,14 +47,60 @@ def _pack(*tables: pa.Table) -> bytes:
     return encoder.finish()
 
 
+def _sources(table: pa.Table) -> tuple[Source, ...]:
+    return split(table)[1]
+
+
 def test_row_groups_come_back_in_any_order_with_any_columns():
     tables = [table_of(_entries(5, content)) for content in (0, 100, 200)]
     decoder = PackDecoder(pa.BufferReader(_pack(*tables)), "pack")
     assert decoder.group_count() == 3
-    assert decoder.read([1], COLUMNS).equals(tables[1])
-    assert decoder.read([2, 0], ["path", "size"]).equals(
-        pa.concat_tables([tables[2], tables[0]]).select(["path", "size"])
-    )
+    for group in (1, 2, 0):
+        table = tables[group]
+        assert decoder.read(group, COLUMNS, _sources(table)).equals(table)
+        assert decoder.read(group, ["path", "size"], ()).equals(table.select(["path", "size"]))
+        assert decoder.read(group, ["owner"], _sources(table)).equals(table.select(["owner"]))
+        assert decoder.read(group, ["chunk", "offset"], _sources(table)).equals(table.select(["chunk", "offset"]))
+
+
+def test_the_sources_of_a_segment_are_sorted_and_each_row_has_the_number_of_its_own():
+    rows = [
+        file_entry(b"a", owner="v2", chunk="chunk-b"),
+        file_entry(b"b", owner="v1"),
+        file_entry(b"c", owner="v1", chunk="chunk-a"),
+        file_entry(b"d", owner="v1", chunk="chunk-b"),
+        file_entry(b"e", owner="v2", chunk="chunk-b"),
+    ]
+    stored, sources = split(table_of(rows))
+    assert sources == (("", "v1"), ("chunk-a", "v1"), ("chunk-b", "v1"), ("chunk-b", "v2"))
+    assert stored["source"].to_pylist() == [3, 0, 1, 2, 3]
+    assert stored.schema.equals(PACK_SCHEMA)
+    sliced, of_slice = split(table_of(rows).slice(2, 2))
+    assert (of_slice, sliced["source"].to_pylist()) == ((("chunk-a", "v1"), ("chunk-b", "v1")), [0, 1])
+
+
+def test_as_many_sources_as_a_segment_has_entries_come_back():
+    count = CUTS.most
+    rows = [file_entry(b"%05d" % n, owner=f"v{n % 4000}", chunk=f"chunk-{n * 7 % count}") for n in range(count)]
+    table = table_of(rows)
+    decoder = PackDecoder(pa.BufferReader(_pack(table)), "pack")
+    assert decoder.read(0, COLUMNS, _sources(table)).equals(table)
+
+
+def test_a_number_of_no_source_is_an_integrity_error():
+    table = table_of([file_entry(b"a", chunk="c"), file_entry(b"b", chunk="d")])
+    decoder = PackDecoder(pa.BufferReader(_pack(table)), "the-key")
+    with pytest.raises(IntegrityError, match="pack 'the-key' can't be decoded"):
+        decoder.read(0, COLUMNS, _sources(table)[:1])
+
+
+def test_a_pack_of_layout_1_which_names_chunks_and_owners_itself_is_read():
+    table = table_of(_entries(20))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, store_schema=False)
+    decoder = PackDecoder(pa.BufferReader(sink.getvalue()), "pack")
+    assert decoder.read(0, COLUMNS, ()).equals(table)
+    assert decoder.read(0, ["path", "owner"], [("chunk-0", "")]).equals(table.select(["path", "owner"]))
 
 
 def test_a_pack_is_written_with_the_encodings_of_the_format_page():
@@ -61,11 +108,11 @@ def test_a_pack_is_written_with_the_encodings_of_the_format_page():
     group = pq.ParquetFile(pa.BufferReader(data)).metadata.row_group(0)
     columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
     assert "DELTA_BYTE_ARRAY" in columns["path"].encodings
-    for name in ("size", "offset", "stored"):
+    for name in ("size", "source", "offset", "stored"):
         assert "DELTA_BINARY_PACKED" in columns[name].encodings
     assert "PLAIN" in columns["hash"].encodings
     assert "RLE_DICTIONARY" not in columns["hash"].encodings
-    for name in ("kind", "owner", "chunk", "method", "link", "pin"):
+    for name in ("kind", "method", "link", "pin"):
         assert "RLE_DICTIONARY" in columns[name].encodings
     assert {column.compression for column in columns.values()} == {"ZSTD"}
     assert not any(column.is_stats_set for column in columns.values())
@@ -93,15 +140,17 @@ def test_an_entry_takes_less_than_50_bytes_in_a_pack():
 
 def test_duckdb_reads_a_pack(tmp_path):
     path = tmp_path / "pack.parquet"
-    path.write_bytes(_pack(table_of(_entries(20))))
-    found = duckdb.sql(f"select path, size, hex(hash), owner, chunk, method from '{path}' order by path").fetchall()
-    assert found == [(e.path, e.size, e.hash.hex().upper(), e.owner, e.chunk, e.method) for e in _entries(20)]
+    table = table_of(_entries(20))
+    path.write_bytes(_pack(table))
+    found = duckdb.sql(f"select path, size, hex(hash), source, method from '{path}' order by path").fetchall()
+    number = {source: at for at, source in enumerate(_sources(table))}
+    assert found == [(e.path, e.size, e.hash.hex().upper(), number[e.chunk, e.owner], e.method) for e in _entries(20)]
 
 
 def test_a_full_pack_is_followed_by_another():
     keys = iter(["one", "two", "three"])
     writer = PackWriter(lambda: next(keys), "store", max_segments=2)
-    places = [writer.add(table_of(_entries(3, n))) for n in range(5)]
+    places = [writer.add(table_of(_entries(3, n)))[:2] for n in range(5)]
     packs, refs = writer.finish()
     assert places == [("one", 0), ("one", 1), ("two", 0), ("two", 1), ("three", 0)]
     assert [key for key, _ in packs] == ["one", "two", "three"]
@@ -131,7 +180,8 @@ def test_a_flipped_bit_in_a_page_never_goes_unnoticed():
     for position in rng.sample(range(4, footer), 150):
         data[position] ^= 1 << rng.randrange(8)
         try:
-            unnoticed += not PackDecoder(pa.BufferReader(bytes(data)), "pack").read([0], COLUMNS).equals(expected)
+            found = PackDecoder(pa.BufferReader(bytes(data)), "pack").read(0, COLUMNS, _sources(expected))
+            unnoticed += not found.equals(expected)
         except IntegrityError:
             pass
         data[position] = whole[position]
@@ -139,13 +189,13 @@ def test_a_flipped_bit_in_a_page_never_goes_unnoticed():
 
 
 def test_text_that_is_not_utf8_is_an_integrity_error():
-    table = table_of([file_entry(b"a", owner="xx")])
+    table = table_of([replace(file_entry(b"a"), kind=LINK, link="xx")])
     wrong = pa.Array.from_buffers(
-        pa.string(), 1, [None, table["owner"].chunk(0).buffers()[1], pa.py_buffer(b"\xff\xfe")]
+        pa.string(), 1, [None, table["link"].chunk(0).buffers()[1], pa.py_buffer(b"\xff\xfe")]
     )
-    data = _pack(table.set_column(4, SCHEMA.field("owner"), wrong))
+    data = _pack(table.set_column(COLUMNS.index("link"), SCHEMA.field("link"), wrong))
     with pytest.raises(IntegrityError, match="can't be decoded"):
-        PackDecoder(pa.BufferReader(data), "pack").read([0], COLUMNS)
+        PackDecoder(pa.BufferReader(data), "pack").read(0, COLUMNS, _sources(table))
 
 
 def _tampered(shelf: Shelf, manifest: Manifest, **changes) -> Manifest:
@@ -189,7 +239,7 @@ def test_paths_are_checked_when_they_are_read(paths, message, columns):
     count = len(paths)
     table = entries(paths=paths, sizes=range(count), hashes=bytes(32 * count), owner="a" * 32)
     writer = PackWriter(shelf.new_key, STORE_ID)
-    pack, group = writer.add(table)
+    pack, group, sources = writer.add(table)
     packs, refs = writer.finish()
     shelf.objects.update(packs)
     manifest = _manifest(shelf)
@@ -201,7 +251,7 @@ def test_paths_are_checked_when_they_are_read(paths, message, columns):
         pack=pack,
         group=group,
         digest=segment_digest(table),
-        chunks=(),
+        sources=sources,
     )
     reader = PackReader(Index.of([segment], {ref.key: ref for ref in refs}), shelf.read)
     with pytest.raises(IntegrityError, match=message):
@@ -212,7 +262,7 @@ def test_entries_that_contradict_themselves_are_found_when_they_are_read():
     shelf = Shelf()
     table = table_of([replace(file_entry(b"a"), chunk="c", offset=-5)])
     writer = PackWriter(shelf.new_key, STORE_ID)
-    pack, group = writer.add(table)
+    pack, group, sources = writer.add(table)
     packs, refs = writer.finish()
     shelf.objects.update(packs)
     segment = replace(
@@ -223,10 +273,12 @@ def test_entries_that_contradict_themselves_are_found_when_they_are_read():
         pack=pack,
         group=group,
         digest=segment_digest(table),
-        chunks=(),
+        sources=sources,
     )
     with pytest.raises(IntegrityError, match="'offset' holds values from -5"):
-        PackReader(Index.of([segment], {ref.key: ref for ref in refs}), shelf.read).read(segment)
+        PackReader(Index.of([segment], {"c": chunk_ref("c")} | {ref.key: ref for ref in refs}), shelf.read).read(
+            segment
+        )
 
 
 def test_a_pack_is_fetched_once():
@@ -268,6 +320,55 @@ def test_of_a_mostly_dead_pack_only_the_live_row_groups_are_kept():
         assert part.read(segment, ("size",)).equals(whole.read(segment, ("size",)))
     ((_, kept),) = part._packs._open.values()
     assert kept < whole.index.objects["pack-0"].size / 4
+
+
+def _decoded(monkeypatch) -> list[int]:
+    """The row groups that are decoded from now on, in order."""
+    groups: list[int] = []
+    read = PackDecoder.read
+
+    def noted(self, group, columns, sources):
+        groups.append(group)
+        return read(self, group, columns, sources)
+
+    monkeypatch.setattr(PackDecoder, "read", noted)
+    return groups
+
+
+def test_a_segment_that_is_kept_is_decoded_once_whatever_columns_are_asked_for(monkeypatch):
+    shelf = Shelf()
+    manifest = _manifest(shelf)
+    expected = Manifest(manifest.index, shelf.read).to_table()
+    groups = _decoded(monkeypatch)
+    first, second = manifest.index.segments[:2]
+    found = [manifest.read(first, ("size", "path"), keep=True), manifest.read(first), manifest.read(first, ("owner",))]
+    here = expected.slice(0, first.count)
+    assert [table.equals(here.select(table.column_names)) for table in found] == [True] * 3
+    assert [table.column_names for table in found] == [["path", "size"], list(COLUMNS), ["owner"]]
+    manifest.read(second)
+    manifest.read(second)
+    assert groups == [first.group, second.group, second.group]
+
+
+def test_only_so_many_rows_are_kept(monkeypatch):
+    shelf = Shelf()
+    manifest = _manifest(shelf)
+    first, second, third = manifest.index.segments[:3]
+    monkeypatch.setattr("dataset_tasks.manifest.packs.KEPT_ROWS", first.count + second.count)
+    manifest = Manifest(manifest.index, shelf.read)
+    groups = _decoded(monkeypatch)
+    for _ in range(2):
+        for segment in (first, second, third):
+            assert len(manifest.read(segment, ("path",), keep=True)) == segment.count
+    assert groups == [first.group, second.group, third.group, third.group]
+
+
+def test_what_is_kept_is_checked_as_anything_that_is_read():
+    shelf = Shelf()
+    manifest = _tampered(shelf, _manifest(shelf), digest=bytes(32))
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="is not the content that the index names"):
+            manifest.read(manifest.index.segments[0], ("path",), keep=True)
 
 
 def test_several_threads_may_read_one_manifest():

@@ -1,0 +1,248 @@
+"""The index as it is stored: a small Parquet file with a row for each segment, and then one for each source and pack.
+
+Written is layout 2; layout 1, in which segments named their chunks by key and packs their entries' owners, is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_tasks.errors import IntegrityError
+from dataset_tasks.manifest.codec import damaged
+from dataset_tasks.manifest.columns import binaries, digests, flat, int32s, int64s, strings
+from dataset_tasks.manifest.segments import Segment
+from dataset_tasks.manifest.sources import Source
+from dataset_tasks.model import ObjectRef
+
+LAYOUT_OF_FILES = 2
+"""Number of the layout of packs and indexes. It says where things stand; what content is has a number of its own."""
+
+_METADATA_KEY = b"dataset-tasks.manifest"
+_SEGMENT = [
+    pa.field("first", pa.binary()),
+    pa.field("last", pa.binary()),
+    pa.field("count", pa.int32()),
+    pa.field("bytes", pa.int64()),
+    pa.field("pending", pa.int32()),
+    pa.field("digest", pa.binary(32)),
+    pa.field("pack", pa.string()),
+    pa.field("group", pa.int32()),
+]
+_SEGMENTS = pa.schema([*_SEGMENT, pa.field("sources", pa.list_(pa.field("element", pa.int32(), nullable=False)))])
+_NEEDS = pa.schema(
+    [
+        pa.field("number", pa.int32()),
+        pa.field("owner", pa.string()),
+        pa.field("object", pa.string()),
+        pa.field("store", pa.string()),
+        pa.field("length", pa.int64()),
+        pa.field("sha256", pa.binary(32)),
+    ]
+)
+_SCHEMA = pa.schema([*_SEGMENTS, *_NEEDS])
+_FIRST_SCHEMA = pa.schema(
+    [
+        *(field.with_nullable(False) for field in _SEGMENT),
+        pa.field("chunks", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What an index file says: segments in order, objects by key, and the totals, which should follow from these."""
+
+    segments: tuple[Segment, ...]
+    objects: Mapping[str, ObjectRef]
+    files: int
+    bytes: int
+    pending: int
+    content_hash: str
+
+
+def encode(index: Stored) -> bytes:
+    """The bytes to store; always the same for the same index."""
+    sources = set[Source]().union(*(segment.sources for segment in index.segments))
+    packs = index.objects.keys() - {chunk for chunk, _ in sources}
+    needs = sorted(sources.union((key, "") for key in packs))
+    described = {
+        "layout": LAYOUT_OF_FILES,
+        "files": index.files,
+        "bytes": index.bytes,
+        "pending": index.pending,
+        "content_hash": index.content_hash,
+    }
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        _SCHEMA,
+        compression="zstd",
+        use_dictionary=["pack", "owner", "store"],
+        column_encoding={"first": "DELTA_BYTE_ARRAY", "last": "DELTA_BYTE_ARRAY", "object": "DELTA_BYTE_ARRAY"}
+        | dict.fromkeys(("sources.list.element", "number", "length"), "DELTA_BINARY_PACKED"),
+        write_statistics=False,
+        store_schema=False,
+        write_page_checksum=True,
+    ) as writer:
+        writer.add_key_value_metadata({_METADATA_KEY: json.dumps(described, separators=(",", ":")).encode()})
+        for table in (_segment_rows(index.segments, needs), _need_rows(needs, index.objects)):
+            if len(table):
+                writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def decode(data: bytes, what: str) -> Stored:
+    """What an index file says; whether it adds up is for the caller to see.
+
+    Raises:
+        IntegrityError: It can't be decoded, or is of a layout this release does not know.
+    """
+    with damaged(what):
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        described: object = json.loads((file.metadata.metadata or {})[_METADATA_KEY])
+        layout = described.get("layout") if isinstance(described, dict) else None
+    if layout not in (1, LAYOUT_OF_FILES):
+        raise IntegrityError(
+            f"{what} has layout {layout!r}, expected 1 or {LAYOUT_OF_FILES}",
+            hint="It was written by a newer release; upgrade dataset-tasks.",
+            kind="layout",
+        )
+    with damaged(what):
+        table = file.read(use_threads=False)
+        table.validate(full=True)
+        if not table.schema.remove_metadata().equals(_FIRST_SCHEMA if layout == 1 else _SCHEMA):
+            raise ValueError(f"unexpected columns {table.schema.names}")
+        if layout == 1:
+            return _assembled(tuple(_first_segments(table)), _first_objects(described), described)
+        return _read(table, described)
+
+
+# --- writing
+
+
+def _segment_rows(segments: Sequence[Segment], needs: Sequence[Source]) -> pa.Table:
+    number = {source: position for position, source in enumerate(needs)}
+    starts = int32s(accumulate((len(segment.sources) for segment in segments), initial=0))
+    named = chain.from_iterable(segment.sources for segment in segments)
+    sources = int32s(map(number.__getitem__, named))
+    columns = [
+        binaries([segment.first for segment in segments]),
+        binaries([segment.last for segment in segments]),
+        int32s(segment.count for segment in segments),
+        int64s(segment.bytes for segment in segments),
+        int32s(segment.pending for segment in segments),
+        digests([segment.digest for segment in segments]),
+        strings([segment.pack for segment in segments]),
+        int32s(segment.group for segment in segments),
+        pa.ListArray.from_arrays(starts, sources, type=_SEGMENTS.field("sources").type),
+    ]
+    return _padded(columns, _SEGMENTS)
+
+
+def _need_rows(needs: Sequence[Source], objects: Mapping[str, ObjectRef]) -> pa.Table:
+    refs = [objects.get(key) for key, _ in needs]
+    hashes = b"".join(bytes(32) if ref is None else bytes.fromhex(ref.sha256) for ref in refs)
+    # A row without an object has no store; the other two columns are then of no meaning.
+    columns = [
+        int32s(range(len(needs))),
+        strings([owner or None for _, owner in needs]),
+        strings([key or None for key, _ in needs]),
+        strings([None if ref is None else ref.store_id for ref in refs]),
+        int64s(0 if ref is None else ref.size for ref in refs),
+        digests(hashes),
+    ]
+    return _padded(columns, _NEEDS)
+
+
+def _padded(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:
+    """Rows with all columns of an index, those of the other kind of row null."""
+    count = len(columns[0])
+    known = dict(zip(schema.names, columns, strict=True))
+    filled = [known[field.name] if field.name in known else pa.nulls(count, field.type) for field in _SCHEMA]
+    return pa.Table.from_arrays(filled, schema=_SCHEMA)
+
+
+# --- reading
+
+
+def _read(table: pa.Table, described: object) -> Stored:
+    count = table["number"].null_count
+    rows, needs = table.slice(0, count).select(_SEGMENTS.names), table.slice(count).select(_NEEDS.names)
+    if any(column.null_count for column in rows.columns) or needs["number"].to_pylist() != [*range(len(needs))]:
+        raise ValueError("its rows are not in order")
+    sources, objects = list[Source](), dict[str, ObjectRef]()
+    for owner, key, *ref in zip(*(needs[name].to_pylist() for name in _NEEDS.names[1:]), strict=True):
+        sources.append((key or "", owner or ""))
+        if key is not None and None not in ref:
+            objects[key] = _ref(key, *ref)
+    return _assembled(tuple(_segments(rows, sources)), objects, described)
+
+
+def _segments(rows: pa.Table, sources: Sequence[Source]) -> Iterator[Segment]:
+    numbers = flat(rows["sources"])
+    named = numbers.values.to_pylist()
+    if named and min(named) < 0:
+        raise ValueError("a segment has a source below 0")
+    lists = (tuple(map(sources.__getitem__, named[a:b])) for a, b in pairwise(numbers.offsets.to_pylist()))
+    return _described(rows.drop_columns(["sources"]), lists)
+
+
+def _described(rows: pa.Table, sources: Iterable[tuple[Source, ...]]) -> Iterator[Segment]:
+    columns = (rows[field.name].to_pylist() for field in _SEGMENT)
+    for first, last, count, size, pending, digest, pack, group, of_it in zip(*columns, sources, strict=True):
+        yield Segment(
+            first=first,
+            last=last,
+            count=count,
+            bytes=size,
+            pending=pending,
+            digest=digest,
+            pack=pack,
+            group=group,
+            sources=of_it,
+        )
+
+
+def _ref(key: str, store_id: str, size: int, sha256: bytes) -> ObjectRef:
+    return ObjectRef(store_id=store_id, key=key, size=size, sha256=sha256.hex())
+
+
+def _assembled(segments: tuple[Segment, ...], objects: Mapping[str, ObjectRef], described: object) -> Stored:
+    match described:
+        case {"files": int(files), "bytes": int(size), "pending": int(pending), "content_hash": str(root)}:
+            return Stored(
+                segments=segments, objects=objects, files=files, bytes=size, pending=pending, content_hash=root
+            )
+    raise ValueError("its metadata has another shape")
+
+
+# --- reading layout 1
+
+
+def _first_segments(table: pa.Table) -> Iterator[Segment]:
+    """Segments that name their chunks by key; each key is one string, however many segments name it."""
+    column, known = flat(table["chunks"]), dict[str, Source]()
+    keys = column.values.to_pylist()
+    named = [known.setdefault(key, (key, "")) for key in keys]
+    return _described(table, (tuple(named[a:b]) for a, b in pairwise(column.offsets.to_pylist())))
+
+
+def _first_objects(described: object) -> dict[str, ObjectRef]:
+    match described:
+        case {"objects": dict(objects)}:
+            return {str(key): _first_ref(str(key), value) for key, value in objects.items()}
+    raise ValueError("its metadata has another shape")
+
+
+def _first_ref(key: str, described: object) -> ObjectRef:
+    match described:
+        case [str(store_id), int(size), str(sha256)]:
+            return ObjectRef(store_id=store_id, key=key, size=size, sha256=sha256)
+    raise ValueError(f"its metadata describes object {key!r} in another shape")
