@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeAlias
 
@@ -105,6 +105,43 @@ class LogLines:
 
     def note(self, text: str) -> None:  # noqa: D102  # as the protocol says
         self.log.warning("%s", text)
+
+
+class Watched:
+    """A progress that looks at a checkpoint each time it is told something; what that raises stops the work there.
+
+    Args:
+        inner: Is told all the same.
+        checkpoint: Raises when the work is to stop.
+    """
+
+    def __init__(self, inner: Progress, checkpoint: Callable[[], None]) -> None:
+        self._inner, self._checkpoint = inner, checkpoint
+
+    @contextmanager
+    def task(  # noqa: D102  # as the protocol says
+        self, title: str, *, files: int | None = None, bytes: int | None = None
+    ) -> Iterator[Task]:
+        self._checkpoint()
+        with self._inner.task(title, files=files, bytes=bytes) as task:
+            yield _WatchedTask(task, self._checkpoint)
+
+    def note(self, text: str) -> None:  # noqa: D102  # as the protocol says
+        self._checkpoint()
+        self._inner.note(text)
+
+
+class _WatchedTask:
+    def __init__(self, inner: Task, checkpoint: Callable[[], None]) -> None:
+        self._inner, self._checkpoint = inner, checkpoint
+
+    def advance(self, *, files: int = 0, bytes: int = 0) -> None:
+        self._checkpoint()
+        self._inner.advance(files=files, bytes=bytes)
+
+    def total(self, *, files: int | None = None, bytes: int | None = None) -> None:
+        self._checkpoint()
+        self._inner.total(files=files, bytes=bytes)
 
 
 SILENT = Silent()

@@ -27,10 +27,11 @@ from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops import references
 from dataset_tasks.ops.requests import BuildResult, CheckResult, FinalizeResult, Request, Result
 from dataset_tasks.ops.wire import to_json
-from dataset_tasks.progress import SILENT, Progress
+from dataset_tasks.progress import SILENT, Progress, Watched
 from prefect_blocks import checks, events, lineage, reports
 from prefect_blocks.blocks import DatasetCatalog
 from prefect_blocks.live import Run, RunProgress
+from prefect_blocks.stopping import Stop
 from prefect_blocks.stores import saved_store
 
 if TYPE_CHECKING:
@@ -277,10 +278,13 @@ class Work:
 
 
 def progress() -> Progress:
-    """Progress as lines of the run's log and, where work takes long, as an artifact; silent outside of a run."""
+    """Progress as lines of the run's log and, where work takes long, as an artifact; silent outside of a run.
+
+    In a run that was told to stop, work in threads ends at the next piece that it reports.
+    """
     run = Run.current()
     try:
-        return RunProgress(get_run_logger(), run) if run is not None else SILENT
+        return Watched(RunProgress(get_run_logger(), run), Stop().look) if run is not None else SILENT
     except MissingContextError:
         return SILENT
 

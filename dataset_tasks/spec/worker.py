@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeAlias
 
 from dataset_tasks.ops.requests import Result
-from dataset_tasks.progress import Progress, Task
+from dataset_tasks.progress import Progress, Watched
 
 
 class StepStoppedError(BaseException):
@@ -56,7 +55,7 @@ class Worker:
         now: Callable[[], float],
     ) -> None:
         self._step, self._work, self._endings, self._now = step, work, endings, now
-        self._progress = _Watched(progress, self._checkpoint)
+        self._progress = Watched(progress, self._checkpoint)
         self._lock = threading.Lock()
         self._over = self._wanted = self._raised = False
         self.began = 0.0
@@ -103,33 +102,3 @@ class Worker:
         except BaseException as raised:  # noqa: BLE001  # it goes to the thread that runs the plan, which judges it
             result, error = None, raised
         self._endings.put(Ended(self._step, result, error, self._now() - self.began))
-
-
-class _Watched:
-    """A progress that looks at a checkpoint each time it is told something."""
-
-    def __init__(self, inner: Progress, checkpoint: Callable[[], None]) -> None:
-        self._inner, self._checkpoint = inner, checkpoint
-
-    @contextmanager
-    def task(self, title: str, *, files: int | None = None, bytes: int | None = None) -> Iterator[Task]:
-        self._checkpoint()
-        with self._inner.task(title, files=files, bytes=bytes) as task:
-            yield _WatchedTask(task, self._checkpoint)
-
-    def note(self, text: str) -> None:
-        self._checkpoint()
-        self._inner.note(text)
-
-
-class _WatchedTask:
-    def __init__(self, inner: Task, checkpoint: Callable[[], None]) -> None:
-        self._inner, self._checkpoint = inner, checkpoint
-
-    def advance(self, *, files: int = 0, bytes: int = 0) -> None:
-        self._checkpoint()
-        self._inner.advance(files=files, bytes=bytes)
-
-    def total(self, *, files: int | None = None, bytes: int | None = None) -> None:
-        self._checkpoint()
-        self._inner.total(files=files, bytes=bytes)

@@ -122,3 +122,49 @@ def test_a_block_that_is_told_to_end_drops_its_draft_and_after_a_kill_the_next_r
     assert session.catalog.version(dead.id).state == "aborted"
     assert [one for one in versions(session) if "aborted" not in one] == ["written@1.0.0 published"]
     assert read_back(session, "own/written@published").keys() == {"half", "whole"}
+
+
+STORES = """
+from pathlib import Path
+
+from prefect import flow
+
+from prefect_blocks.tasks import add_files, create_dataset, upload_dataset
+
+HERE = Path(__file__).parent
+
+
+@flow
+def stores():
+    draft = create_dataset("many", "own")
+    add_files(draft, str(HERE / "many"))
+    upload_dataset.submit(draft, chunk_size=0.001, max_workers=1).result()
+
+
+stores()
+"""
+
+
+def test_an_upload_in_a_thread_stops_at_the_next_chunk_when_its_flow_is_told_to_end(
+    server: Server, place: Path, session: Session
+) -> None:
+    (place / "stores.py").write_text(STORES)
+    (place / "many").mkdir()
+    for number in range(300):
+        (place / "many" / f"{number}.bin").write_bytes(os.urandom(1100))
+    held = {"DATASET_TASKS_FAILPOINTS": f"upload.after_chunk=barrier:{place}"}
+    process = subprocess.Popen([sys.executable, str(place / "stores.py")], env=server.env | held)
+    reached, go = place / "upload.after_chunk.reached", place / "upload.after_chunk.go"
+    wait_for("the first chunk", lambda: reached.exists() or None, timeout=START_TIMEOUT)
+    process.send_signal(signal.SIGTERM)
+    go.touch()
+    assert process.wait() != 0
+    stored = list(Path(session.settings.home, "store").glob("*/chunks/*"))
+    assert 0 < len(stored) < 300
+    assert versions(session) == ["many@1.0.0 in_progress"]
+
+    def crashed() -> dict[str, Any] | None:
+        runs = query(server.api, "task_runs/filter", {"task_runs": {"tags": {"all_": ["upload"]}}})
+        return next((one for one in runs if one["state_type"] == "CRASHED"), None)
+
+    wait_for("the task run to be known as crashed", crashed, timeout=START_TIMEOUT)
