@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     cli: Cli,
     dataset: Annotated[
-        str | None, typer.Argument(metavar="[PROJECT/NAME]", help="The versions of this dataset.", show_default=False)
+        str | None, typer.Argument(metavar="PROJECT/NAME", help="The versions of this dataset.", show_default=False)
     ] = None,
     project: Annotated[
         str | None, typer.Option("--project", metavar="PROJECT", help="Only in this project.", show_default=False)
@@ -113,7 +113,7 @@ def log(
     ref: Annotated[
         str | None,
         typer.Argument(
-            metavar="[REF]",
+            metavar="REF",
             help="A version, or all of a dataset as `project/name`. Default: the dataset of the last one used.",
             show_default=False,
         ),

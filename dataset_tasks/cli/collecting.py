@@ -147,7 +147,7 @@ def repack(
 def repair(
     cli: Cli,
     ref: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF]...", help="Versions. Default: all.", show_default=False)
+        list[str] | None, typer.Argument(metavar="REF", help="Versions. Default: all.", show_default=False)
     ] = None,
     copies: Annotated[
         list[str] | None,

@@ -120,9 +120,7 @@ def external(
     cli: Cli,
     urls: Annotated[
         list[str],
-        typer.Argument(
-            metavar="URL...", help="file://, s3://, gs://, azure:// or http(s):// URLs of files or folders."
-        ),
+        typer.Argument(metavar="URL", help="file://, s3://, gs://, azure:// or http(s):// URLs of files or folders."),
     ],
     id: opt.Id = None,
     wildcard: opt.Wildcards = None,
@@ -187,7 +185,7 @@ def remove(
     cli: Cli,
     pattern: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATTERN...", help="Paths or globs in the dataset.", show_default=False),
+        typer.Argument(metavar="PATTERN", help="Paths or globs in the dataset.", show_default=False),
     ] = None,
     id: opt.Id = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove every file.")] = False,

@@ -90,7 +90,7 @@ def diff(
     other: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NEWER]",
+            metavar="NEWER",
             help="Compare REF with this version. Default: REF with what it was made from.",
             show_default=False,
         ),

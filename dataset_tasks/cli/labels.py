@@ -16,7 +16,7 @@ from dataset_tasks.model import Reference, Version
 
 PANEL = "Name and tag"
 
-Labels = Annotated[list[str], typer.Argument(metavar="TAG...", help="One or several.")]
+Labels = Annotated[list[str], typer.Argument(metavar="TAG", help="One or several.")]
 Dataset = Annotated[str, typer.Argument(metavar="PROJECT/NAME", help="The dataset.")]
 Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="A name such as prod.")]
 

@@ -15,7 +15,7 @@ from dataset_tasks.ops import references
 Ref: TypeAlias = Annotated[
     str | None,
     typer.Argument(
-        metavar="[REF]",
+        metavar="REF",
         help="The version: `project/name@1.0.0`, `@latest`, `@published`, `@alias` or an id. Default: the last one used.",
         show_default=False,
     ),

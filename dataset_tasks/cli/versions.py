@@ -161,7 +161,7 @@ def publish(
 def squash(
     cli: Cli,
     name: opt.Name,
-    ref: Annotated[list[str], typer.Argument(metavar="REF...", help="The versions, oldest first.")],
+    ref: Annotated[list[str], typer.Argument(metavar="REF", help="The versions, oldest first.")],
     project: opt.Project = None,
     output_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The store of the new version.", show_default=False)
