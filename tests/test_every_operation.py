@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tasks.ops import requests
 from dataset_tasks.ops.requests import OPERATIONS, Request, Result
 from dataset_tasks.ops.wire import request_from_json, result_from_json, to_json
 
@@ -97,6 +98,23 @@ def test_the_request_and_the_result_are_frozen_and_pass_through_json(verb: str) 
     assert result_from_json(verb, json.loads(json.dumps(to_json(came)))) == came
     with pytest.raises(FrozenInstanceError):
         came.version_id = ""  # type: ignore[misc]
+
+
+def test_who_asks_for_one_request_makes_no_classes_of_the_others() -> None:
+    code = "import json, sys; from dataset_tasks.ops.requests import Create, CreateResult, Request; print(json.dumps("
+    code += "{name.rpartition('.')[2]: [] for name in sys.modules if name.startswith('dataset_tasks.ops.requests.')}))"
+    assert set(found_by(code)) == {"base", "drafts"}
+
+
+def test_every_request_and_result_is_found_in_the_package_of_requests() -> None:
+    folder = ROOT / "dataset_tasks" / "ops" / "requests"
+    for name in sorted(path.stem for path in folder.glob("[a-z]*.py")):
+        module = importlib.import_module(f"{requests.__name__}.{name}")
+        made = [each for each in vars(module).values() if inspect.isclass(each) and each.__module__ == module.__name__]
+        assert all(getattr(requests, each.__name__) is each for each in made), name
+    assert {"AnyRequest", "Stage", "UploadResult"} <= set(dir(requests))
+    with pytest.raises(AttributeError, match="NoRequest"):
+        _ = requests.NoRequest
 
 
 @verbs

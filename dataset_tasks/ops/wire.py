@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from dataset_tasks import model
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Input, JsonValue, Keep
-from dataset_tasks.ops.requests import OPERATIONS, Request, Result, Stage, TableCheck
+from dataset_tasks.ops import requests as r
+from dataset_tasks.ops.requests import OPERATIONS, Request, Result
 
 _T = TypeVar("_T")
 _R = TypeVar("_R", bound=Request)
@@ -96,7 +97,7 @@ def _plain(value: object) -> JsonValue:
             return [_plain(v) for v in value]
         case Keep():
             return {s.name: kept for s in dataclasses.fields(value) if (kept := getattr(value, s.name)) is not None}
-        case Stage() | Input() | TableCheck():
+        case Input() | r.Stage() | r.TableCheck():
             return {s.name: _plain(getattr(value, s.name)) for s in dataclasses.fields(value)}
         case _:
             raise InvalidArgumentError(f"{type(value).__name__} is not a JSON value: {value!r}")
