@@ -1,6 +1,7 @@
 """Makes a catalog from what lies beside the bytes: the journals of its stores. What it can't know is told.
 
-The journal tells of final versions alone. Drafts, reports, records of operations and reads are not in it.
+The journal tells of final versions alone. Drafts and what was reported about them, records of operations and reads are
+not in it.
 """
 
 from __future__ import annotations

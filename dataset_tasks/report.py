@@ -189,6 +189,8 @@ class Logger:
             value=value,
             objects=objects,
         )
+        if self._session.catalog.version(self._version_id).state.is_final:
+            self._session.flush_journal(self._version_id)
         for show_report in offered(SHOWN_BY):
             report = Report(
                 sequence=sequence,

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.rows import checked_alias, checked_text, dump
-from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags
+from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags, tell_reports
 from dataset_tasks.errors import AlreadyExistsError
 from dataset_tasks.model import JsonValue, ReportKind, State, Version
 from dataset_tasks.paths import show
@@ -104,7 +104,7 @@ class Labels(Writes):
         value: JsonValue,
         objects: Sequence[str] = (),
     ) -> int:
-        """Keeps something that was reported about a version; gives its sequence number.
+        """Keeps something that was reported about a version; gives its sequence number. Of a final version it is an event.
 
         Raises:
             NotFoundError: There is no such version.
@@ -114,7 +114,7 @@ class Labels(Writes):
         token = secrets.token_hex(16)
 
         def work(connection: Connection) -> int:
-            self._one(connection, version_id)
+            version = self._one(connection, version_id)
             sequence = advance(connection)
             connection.execute(
                 sa.insert(t.reports).values(
@@ -129,6 +129,8 @@ class Labels(Writes):
                     created=self._now(),
                 )
             )
+            if version.state.is_final:
+                tell_reports(connection, version, self._now(), since=sequence)
             if objects:
                 where = t.objects.c.key.in_(list(objects)) & (t.objects.c.state != "going")
                 connection.execute(sa.update(t.objects).where(where).values(state="live"))

@@ -192,6 +192,27 @@ class Replay:
         self._connection.execute(sa.delete(t.approvals).where(t.approvals.c.sequence == row["sequence"]))
         self._connection.execute(sa.insert(t.approvals).values(**row))
 
+    def reported(self, event: Event, was: _Payload) -> None:
+        """What was said about a version, and the files that belong to it."""
+        self._require(event.version_id)
+        for row in was["reports"]:
+            told = t.reports.c.version_id == event.version_id
+            if self._connection.execute(
+                sa.select(t.reports.c.sequence).where(told & (t.reports.c.token == row["token"]))
+            ).first():
+                continue
+            taken = self._connection.execute(
+                sa.select(t.reports.c.sequence).where(told & (t.reports.c.sequence == row["sequence"]))
+            ).first()
+            values = {column.name: row[column.name] for column in t.reports.columns} | {"value": dump(row["value"])}
+            values |= {"sequence": advance(self._connection)} if taken else {}
+            self._connection.execute(sa.insert(t.reports).values(**values))
+            if row["kind"] in ("image", "media"):
+                ref = ObjectRef(**{name: row["value"][name] for name in ("store_id", "key", "size", "sha256")})
+                put_objects(
+                    self._connection, event.version_id, [ref], kind_of=lambda _key: "report", created=row["created"]
+                )
+
     # --- what they share
 
     def _set(self, event: Event, **values: object) -> None:
@@ -272,6 +293,7 @@ _KINDS: dict[str, Callable[[Replay, Event, _Payload], None]] = {
     "changed": Replay.changed,
     "alias": Replay.alias,
     "approval": Replay.approval,
+    "reported": Replay.reported,
 }
 
 
@@ -317,12 +339,20 @@ def purge(connection: Connection, version_id: str) -> None:
     """Says of a tombstone that its bytes are gone."""
     where = t.versions.c.id == version_id
     connection.execute(sa.update(t.versions).where(where).values(purged=True, index_object=None))
+    _let_reports_go(connection, t.objects.c.version_id == version_id)
 
 
 def purge_the_empty(connection: Connection) -> None:
     """Says of tombstones without an index that their bytes are gone."""
     where = (t.versions.c.state == State.DELETED) & t.versions.c.index_object.is_(None) & (t.versions.c.files > 0)
     connection.execute(sa.update(t.versions).where(where).values(purged=True))
+    _let_reports_go(connection, t.objects.c.version_id.in_(sa.select(t.versions.c.id).where(where)))
+
+
+def _let_reports_go(connection: Connection, of_versions: sa.ColumnElement[bool]) -> None:
+    """Leaves to `gc` what is left of the files that were reported about purged versions."""
+    where = of_versions & (t.objects.c.kind == "report") & (t.objects.c.state == "live")
+    connection.execute(sa.update(t.objects).where(where).values(state="condemned"))
 
 
 def without_objects(connection: Connection) -> list[tuple[str, str, str]]:

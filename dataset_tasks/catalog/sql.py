@@ -30,6 +30,7 @@ from dataset_tasks.catalog.writes import (
     insert_event,
     set_metadata,
     set_tags,
+    tell_reports,
 )
 from dataset_tasks.errors import AlreadyExistsError, CatalogError, StateError
 from dataset_tasks.model import JsonValue, State, Version
@@ -196,7 +197,11 @@ class Catalog(Copying, Approvals, Reads):
             if state is None:
                 return candidate
             if state not in (State.ABORTED, State.DELETED):
-                raise AlreadyExistsError(f"the operation key {key!r} has made version {candidate} already")
+                raise AlreadyExistsError(
+                    f"the operation key {key!r} has made version {candidate} already, and nothing is recorded of it",
+                    hint="Use that version, or call again under another key, as a new run does. Records of operations are "
+                    "lost where a catalog was rebuilt from its journals.",
+                )
         raise CatalogError(f"the operation key {key!r} was used for 10,000 dropped drafts", hint="Use another key.")
 
     def commit_content(
@@ -251,6 +256,7 @@ class Catalog(Copying, Approvals, Reads):
             if quarantined:
                 mark = {"quarantined": quarantined}
                 insert_event(connection, advance(connection), "changed", now, self._now(), mark)
+            tell_reports(connection, now, self._now())
             return now
 
         return self._write(work, record)

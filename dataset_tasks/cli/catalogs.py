@@ -122,7 +122,7 @@ def rebuild(
     cli: Cli,
     stores: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STORE...]", help="The stores of the catalog. Default: --store.", show_default=False),
+        typer.Argument(metavar="STORE", help="The stores of the catalog. Default: --store.", show_default=False),
     ] = None,
     id: Annotated[
         str | None,
@@ -131,7 +131,7 @@ def rebuild(
 ) -> Exit:
     """Make a catalog from the journals of its stores alone, or bring back what one lacks; exit 1 when not all came back.
 
-    All final versions come back with names, tags, aliases, lineage and tombstones. Drafts, reports and the records of
+    All final versions come back with names, tags, aliases, lineage, reports and tombstones. Drafts and the records of
     operations are not in a journal.
     """
     from dataset_tasks.rebuild import find_journals

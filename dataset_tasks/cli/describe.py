@@ -244,7 +244,7 @@ def history(
     lines.append(Text(f"  {count(version.files, 'file')}, {size(version.bytes)}{new}"))
     if version.quarantined:
         lines.append(Text(f"  quarantined: {shown(version.quarantined)}", style="red"))
-    lines += [Text(f"  {moment(e.created)} {_event(e)}", style="dim") for e in events]
+    lines += [Text(f"  {moment(e.created)} {_event(e)}", style="dim") for e in events if e.kind != "reported"]
     for each in reports:
         lines.append(Text(f"  {moment(each.created)} {report_line(each)}"))
         if (each.kind, each.title) == ("table", "check") and isinstance(each.value, list):

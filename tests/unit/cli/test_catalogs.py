@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from dataset_tasks import Dataset, open_session
+from dataset_tasks.errors import AlreadyExistsError
 from dataset_tasks.failpoints import Rule
 from dataset_tasks.model import State, Version
-from dataset_tasks.ops.requests import Finalize, Upload, Verify, VerifyResult
+from dataset_tasks.ops.requests import AddFiles, Build, Create, Finalize, Stage, Upload, Verify, VerifyResult
+from dataset_tasks.report import Logger
 from dataset_tasks.session import Session
 from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
@@ -39,6 +41,7 @@ def _of(session: Session, version: Version) -> dict[str, Any]:
         **fields,
         "aliases": session.catalog.alias_history(version.project, version.name),
         "events": session.catalog.events(version_id=version.id),
+        "reports": session.catalog.reports(version.id),
         "children": [child.id for child in session.catalog.children(version.id) if child.state.is_final],
     }
 
@@ -56,6 +59,7 @@ def filled(done: Command, data: Path, home: Path) -> dict[str, Any]:
     gone = done("build", "demo/gone", "--sync", data, "-q").out.strip()
     done("delete", gone)
     with open_session() as session:
+        Logger(session, child).report_scalar("loss", "train", 0.5, 1)
         session.change(child, lambda _v: {"quarantined": "looks wrong", "description": "a child"})
         session.move_dataset("demo", "child", to_project="other", to_name="kid")
         return told(session)
@@ -98,6 +102,109 @@ def test_a_rebuild_that_is_killed_goes_on(filled: dict[str, Any], call: Command,
     assert call("catalog", "rebuild", "--json").json()["problems"] == []
     with open_session(create=False) as session:
         assert told(session) == filled
+
+
+def test_what_was_reported_before_and_after_the_end_of_a_draft_comes_back_with_its_files(
+    call: Command, done: Command, home: Path, tmp_path: Path
+) -> None:
+    """R31."""
+    (tmp_path / "plot.png").write_bytes(b"not really a picture")
+    (tmp_path / "sound.wav").write_bytes(b"silence")
+    draft = done("create", "demo/told", "-q").out.strip()
+    with open_session() as session:
+        log = Logger(session, draft)
+        log.report_text("rows read")
+        log.report_scalar("loss", "train", 0.5, 1)
+        log.report_table("by market", "", table_plot=[{"market": "de", "orders": 3}])
+        log.report_image("plot", "", local_path=tmp_path / "plot.png")
+        session.run(Finalize(ref=draft))
+        log.report_histogram("sizes", "", [1, 2])
+        log.report_media("sound", "", local_path=tmp_path / "sound.wav")
+        before = session.catalog.reports(draft)
+        assert session.catalog.unjournaled() == []
+    for each in home.glob("catalog.db*"):
+        each.unlink()
+    done("catalog", "rebuild")
+    with open_session() as session:
+        log = Logger(session, draft)
+        assert log.reports() == before
+        assert len(before) == 6
+        assert [log.read_media(each) for each in before if each.kind in ("image", "media")] == [
+            b"not really a picture", b"silence",
+        ]  # fmt: skip
+    done("gc", "--apply", "--now", "--idle", "0h", "--drafts", "0h")
+    with open_session() as session:
+        log = Logger(session, draft)
+        assert [len(log.read_media(each)) for each in log.reports("image")] == [20]
+        assert_invariants(session)
+    assert done("catalog", "check", "--json").json()["ok"]
+    assert done("check", "--hash", "--json").json()
+    assert call("catalog", "rebuild").code == 3
+
+
+def test_reports_that_a_copy_of_the_catalog_had_are_not_told_twice(done: Command, home: Path, tmp_path: Path) -> None:
+    draft = done("create", "demo/told", "-q").out.strip()
+    with open_session() as session:
+        Logger(session, draft).report_text("one")
+    for name in ("catalog.db-wal", "catalog.db-shm"):
+        assert not (home / name).exists() or (home / name).stat().st_size == 0
+    shutil.copy(home / "catalog.db", tmp_path / "old.db")
+    with open_session() as session:
+        Logger(session, draft).report_text("two")
+        session.run(Finalize(ref=draft))
+    shutil.copy(tmp_path / "old.db", home / "catalog.db")
+    with open_session() as session:  # takes the number that "two" had
+        Logger(session, draft).report_text("three")
+    done("catalog", "rebuild")
+    with open_session() as session:
+        assert sorted(str(each.value) for each in session.catalog.reports(draft)) == ["one", "three", "two"]
+    assert done("catalog", "check", "--json").json()["ok"]
+
+
+def test_files_reported_about_a_version_that_is_gone_for_good_are_left_to_gc(
+    done: Command, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "plot.png").write_bytes(b"not really a picture")
+    draft = done("create", "demo/told", "-q").out.strip()
+    (tmp_path / "a.txt").write_text("a")
+    done("add", tmp_path / "a.txt", "--id", draft)
+    with open_session() as session:
+        Logger(session, draft).report_image("plot", "", local_path=tmp_path / "plot.png")
+        session.run(Upload(ref=draft))
+        session.run(Finalize(ref=draft))
+    done("delete", draft)
+    done("gc", "--apply", "--now")
+    for each in home.glob("catalog.db*"):
+        each.unlink()
+    done("catalog", "rebuild")
+    assert done("check", "--json").json()
+    done("gc", "--apply", "--now")
+    with open_session() as session:
+        assert session.catalog.known_keys() == {}
+
+
+def test_a_retry_after_a_rebuild_makes_nothing_twice_and_a_new_run_goes_on(
+    done: Command, data: Path, home: Path
+) -> None:
+    """The record of what it did is lost with the catalog; what it made is not."""
+    stages = (
+        Stage(id="raw.create", request=Create(name="raw", project="demo", skip_unchanged=True)),
+        Stage(id="raw.add", request=AddFiles(ref="step:raw.create", path=str(data))),
+        Stage(id="raw.upload", request=Upload(ref="step:raw.create")),
+        Stage(id="raw.finalize", request=Finalize(ref="step:raw.create")),
+    )
+    with open_session() as session:
+        made = session.run(Build(stages=stages), key="airflow/d/r/t")
+    for each in home.glob("catalog.db*"):
+        each.unlink()
+    done("catalog", "rebuild")
+    with open_session() as session:
+        with pytest.raises(AlreadyExistsError, match=made.version_id) as caught:
+            session.run(Build(stages=stages), key="airflow/d/r/t")
+        assert "a new run" in caught.value.hint
+        again = session.run(Build(stages=stages), key="airflow/d/r2/t")
+        assert (again.version_id, again.unchanged) == (made.version_id, True)
+        assert [version.id for version in session.catalog.versions()] == [made.version_id]
 
 
 def test_a_catalog_put_back_to_an_earlier_state_gets_what_it_lacks(
