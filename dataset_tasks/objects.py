@@ -173,7 +173,7 @@ class Objects:
         self.remove((store_id, key) for store_id, key in held if key in going)
 
     def remove(self, refs: Iterable[tuple[str, str]]) -> None:
-        """Deletes objects (store id, key) that were condemned or let go, then their rows."""
+        """Deletes objects (store id, key) that were let go, then their rows."""
         held = list(refs)
         failpoint("objects.before_discard")
         for store_id, key in held:

@@ -272,6 +272,7 @@ class Collecting(Registry, Leases):
                 objects=objects, needs=needs,
             )  # fmt: skip
             self._settle_objects(connection, moved, "")  # nobody's own: others share them, or will
+            self._share(connection, needs)
             if not is_draft:
                 payload = {"index_object": json.loads(dump_object(index) or "null")}
                 insert_event(connection, sequence, "moved", version, self._now(), payload)
@@ -324,6 +325,13 @@ class Collecting(Registry, Leases):
         """Waits for every commit under way and holds back others: what is read now is so until the commit."""
         if not self.db.is_sqlite:  # an SQLite transaction that writes is alone
             connection.execute(sa.text("LOCK TABLE versions IN SHARE ROW EXCLUSIVE MODE"))
+
+    def _share(self, connection: Connection, keys: Iterable[str]) -> None:
+        """Takes objects from the drafts that have them: else a draft that needs them no more would tidy them away."""
+        drafts = sa.select(t.versions.c.id).where(t.versions.c.state == State.IN_PROGRESS)
+        for some in _batches(keys):
+            where = t.objects.c.key.in_(some) & t.objects.c.version_id.in_(drafts)
+            connection.execute(sa.update(t.objects).where(where).values(version_id=""))
 
     def _do(self, work: Callable[[Connection], _T], apply: bool) -> _T:
         """Runs a step; one whose outcome is unknown is done again: it finds less to do."""

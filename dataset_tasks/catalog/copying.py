@@ -66,14 +66,15 @@ class Copying(Collecting, Labels):
 
         return self.db.write(work, landed=lambda _connection: None)
 
-    def stored(self, store_id: str, sha256: Iterable[str]) -> dict[str, tuple[ObjectRef, bool]]:
-        """Chunks in a store by their hash, those that live and those whose bytes were just copied; True for the first."""
+    def stored(self, version_id: str, store_id: str, sha256: Iterable[str]) -> dict[str, tuple[ObjectRef, bool]]:
+        """Chunks in a store by their hash: those that live, True, and those whose bytes were just copied for a version."""
         wanted = list(sha256)
 
         def work(connection: Connection) -> dict[str, tuple[ObjectRef, bool]]:
             found: dict[str, tuple[ObjectRef, bool]] = {}
             for start in range(0, len(wanted), 500):
-                where = t.objects.c.sha256.in_(wanted[start : start + 500]) & t.objects.c.state.in_(("live", "writing"))
+                copied = (t.objects.c.state == "writing") & (t.objects.c.version_id == version_id)
+                where = t.objects.c.sha256.in_(wanted[start : start + 500]) & ((t.objects.c.state == "live") | copied)
                 query = sa.select(t.objects).where(
                     where & (t.objects.c.store_id == store_id) & (t.objects.c.kind == "chunk")
                 )

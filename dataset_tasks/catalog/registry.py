@@ -94,13 +94,17 @@ class Registry(Writes):
 
         self.db.write(work, landed=lambda _connection: None)
 
-    def let_go(self, keys: Collection[str]) -> set[str]:
-        """Gives up objects for good, but those that a version needs; says which: no commit can refer to them any more."""
+    def let_go(self, keys: Collection[str], *, of: str | None = None) -> set[str]:
+        """Gives up objects for good; says which: no commit can refer to them any more.
+
+        Those that are live stay, but for those that only the version `of` had.
+        """
         here = t.objects.c.key.in_(list(keys))
+        may_go = t.objects.c.state != "live" if of is None else t.objects.c.version_id == of
         given_up = {"state": "going", "condemned": self._now()}
 
         def work(connection: Connection) -> set[str]:
-            connection.execute(sa.update(t.objects).where(here & (t.objects.c.state != "live")).values(**given_up))
+            connection.execute(sa.update(t.objects).where(here & may_go).values(**given_up))
             stay = connection.execute(sa.select(t.objects.c.key).where(here & (t.objects.c.state == "live"))).scalars()
             return {*keys}.difference(stay)
 

@@ -203,7 +203,7 @@ def _move(
     objects, catalog = context.session.objects, context.session.catalog
     chunks = [manifest.index.objects[key] for key in manifest.index.chunks]
     far = [ref for ref in chunks if ref.store_id != store_id]
-    stored = catalog.stored(store_id, (ref.sha256 for ref in far))
+    stored = catalog.stored(version.id, store_id, (ref.sha256 for ref in far))
     moved = {ref.key: stored[ref.sha256][0] for ref in far if ref.sha256 in stored}
     missing = {ref.key: replace(ref, store_id=store_id, key=new_key("chunk")) for ref in far if ref.key not in moved}
     objects.begin(version.id, store_id, [ref.key for ref in missing.values()])

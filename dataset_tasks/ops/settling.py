@@ -44,9 +44,9 @@ def _tidy(context: Context, version: Version) -> None:
     if not left:
         return
     try:
-        catalog.condemn([each.key for each in left])
+        going = catalog.let_go([each.key for each in left], of=version.id)
         failpoint("finalize.after_condemn")
-        objects.remove((each.store_id, each.key) for each in left)
+        objects.remove((each.store_id, each.key) for each in left if each.key in going)
         failpoint("finalize.after_tidy")
     except StorageError as error:
         _log.warning("%s left %d objects to gc: %s", version.label, len(left), error)

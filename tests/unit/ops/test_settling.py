@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from dataset_tasks.ops.requests import Collect, Copy, Create, Delete, Finalize, RemoveFiles, Repack, SyncFolder, Upload
+from dataset_tasks.ops.requests import (
+    Collect,
+    Copy,
+    Create,
+    Delete,
+    Finalize,
+    RemoveFiles,
+    Repack,
+    Repair,
+    SyncFolder,
+    Upload,
+)
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.testing.failpoints import injected
 from dataset_tasks.testing.invariants import assert_invariants
@@ -70,4 +81,35 @@ def test_a_draft_that_gives_up_a_file_leaves_the_repacked_chunk_that_it_shares(s
     session.run(RemoveFiles(ref=drafts[0]))
     for draft in drafts:
         session.run(Finalize(ref=draft))
+    assert_invariants(session)
+
+
+def test_a_version_that_moves_to_where_a_draft_has_the_same_bytes_does_not_lean_on_the_draft(
+    session: Session, source: Path, tmp_path: Path
+) -> None:
+    first = filled(session, source)
+    session.run(Finalize(ref=first))
+    other = str(tmp_path / "other")
+    draft = session.run(Create(name="other", project="p")).version_id
+    session.run(SyncFolder(ref=draft, path=str(source)))
+    session.run(Upload(ref=draft, store=other))
+    session.run(Copy(ref=first, to_store=other))
+    session.run(RemoveFiles(ref=draft))
+    session.run(Finalize(ref=draft))
+    assert_invariants(session)
+
+
+def test_a_version_whose_lost_manifest_a_draft_has_too_does_not_lean_on_the_draft(
+    session: Session, source: Path, home: Path
+) -> None:
+    first = filled(session, source)
+    session.run(Finalize(ref=first))
+    draft = session.run(Create(name="other", project="p")).version_id
+    session.run(SyncFolder(ref=draft, path=str(source)))
+    session.run(Upload(ref=draft))
+    (pack,) = {segment.pack for segment in session.manifest(session.catalog.version(first)).index.segments}
+    (home / "store" / session.catalog.id / pack).unlink()
+    session.run(Repair(dry_run=False))
+    session.run(RemoveFiles(ref=draft))
+    session.run(Finalize(ref=draft))
     assert_invariants(session)
