@@ -23,6 +23,7 @@ from dataset_tasks.manifest.index import Index
 from dataset_tasks.manifest.packs import MAX_SEGMENTS, PackWriter, ReadObject
 from dataset_tasks.manifest.reading import Manifest
 from dataset_tasks.manifest.segments import CUTS, CutRule, Segment
+from dataset_tasks.manifest.sources import chunk_keys
 from dataset_tasks.manifest.tree import TreeCheck
 from dataset_tasks.model import ObjectRef
 
@@ -181,7 +182,7 @@ class Builder:
         table = table.combine_chunks()
         first, last = bounds_of(table)
         pack, group, sources = self._writer.add(table)
-        unknown = [chunk for chunk, _ in sources if chunk and chunk not in self._objects]
+        unknown = [key for key in chunk_keys([sources]) if key not in self._objects]
         if unknown:
             raise InvalidArgumentError(
                 f"entries from {quoted(first)} to {quoted(last)} refer to chunks {unknown} of which no reference is known",

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest.columns import SCHEMA
-from dataset_tasks.manifest.sources import PACK_SCHEMA, Source, join, split, stored_columns
+from dataset_tasks.manifest.sources import PACK_SCHEMA, Sources, join, split, stored_columns
 
 HINT_DAMAGED = "Restore the object from a backup of the store; `dataset-tasks verify` lists what else is damaged."
 
@@ -47,7 +47,7 @@ class PackEncoder:
         )
         self.groups = 0
 
-    def add(self, table: pa.Table) -> tuple[int, tuple[Source, ...]]:
+    def add(self, table: pa.Table) -> tuple[int, Sources]:
         """Appends a row group; gives its number in the file and the sources of its rows, which the file does not hold."""
         rows, sources = split(table)
         self._writer.write_table(rows, row_group_size=max(len(rows), 1))
@@ -113,7 +113,7 @@ class PackDecoder:
         ends = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
         return min(starts), max(ends)
 
-    def read(self, group: int, columns: Sequence[str], sources: Sequence[Source]) -> pa.Table:
+    def read(self, group: int, columns: Sequence[str], sources: Sources) -> pa.Table:
         """Rows of a row group with some columns of a manifest, in the schema's order.
 
         Args:

@@ -14,7 +14,7 @@ from dataset_tasks.manifest.columns import binaries, path_problem, quoted
 from dataset_tasks.manifest.digest import content_hash
 from dataset_tasks.manifest.index_file import Stored, decode, encode
 from dataset_tasks.manifest.segments import CUTS, PathRange, Segment
-from dataset_tasks.manifest.sources import Source
+from dataset_tasks.manifest.sources import chunk_keys
 from dataset_tasks.model import ObjectRef
 
 Raw: TypeAlias = bytes
@@ -23,8 +23,7 @@ Raw: TypeAlias = bytes
 def _needed(segments: Iterable[Segment]) -> set[str]:
     """Keys of the packs and chunks that segments refer to."""
     listed = tuple(segments)
-    sources = set[Source]().union(*(segment.sources for segment in listed))
-    return {segment.pack for segment in listed}.union(chunk for chunk, _ in sources if chunk)
+    return {segment.pack for segment in listed}.union(chunk_keys(segment.sources for segment in listed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
+from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.codec import damaged
-from dataset_tasks.manifest.columns import binaries, digests, flat, int32s, int64s, strings
+from dataset_tasks.manifest.columns import NO_TEXT, binaries, constant, digests, flat, int32s, int64s, strings
 from dataset_tasks.manifest.segments import Segment
-from dataset_tasks.manifest.sources import Source
+from dataset_tasks.manifest.sources import Sources, chunk_keys, numbered
 from dataset_tasks.model import ObjectRef
 
 LAYOUT_OF_FILES = 2
@@ -68,9 +69,12 @@ class Stored:
 
 def encode(index: Stored) -> bytes:
     """The bytes to store; always the same for the same index."""
-    sources = set[Source]().union(*(segment.sources for segment in index.segments))
-    packs = index.objects.keys() - {chunk for chunk, _ in sources}
-    needs = sorted(sources.union((key, "") for key in packs))
+    chunks = [segment.sources.chunks for segment in index.segments]
+    owners = [segment.sources.owners for segment in index.segments]
+    packs = sorted(index.objects.keys() - chunk_keys(segment.sources for segment in index.segments))
+    needs, numbers = numbered(
+        pa.concat_arrays([*chunks, strings(packs)]), pa.concat_arrays([*owners, constant("", len(packs))])
+    )
     described = {
         "layout": LAYOUT_OF_FILES,
         "files": index.files,
@@ -91,7 +95,7 @@ def encode(index: Stored) -> bytes:
         write_page_checksum=True,
     ) as writer:
         writer.add_key_value_metadata({_METADATA_KEY: json.dumps(described, separators=(",", ":")).encode()})
-        for table in (_segment_rows(index.segments, needs), _need_rows(needs, index.objects)):
+        for table in (_segment_rows(index.segments, numbers), _need_rows(needs, index.objects)):
             if len(table):
                 writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
@@ -127,11 +131,9 @@ def decode(data: bytes, what: str) -> Stored:
 # --- writing
 
 
-def _segment_rows(segments: Sequence[Segment], needs: Sequence[Source]) -> pa.Table:
-    number = {source: position for position, source in enumerate(needs)}
+def _segment_rows(segments: Sequence[Segment], numbers: pa.Array) -> pa.Table:
+    """Rows of segments, the numbers of whose sources stand one behind the other."""
     starts = int32s(accumulate((len(segment.sources) for segment in segments), initial=0))
-    named = chain.from_iterable(segment.sources for segment in segments)
-    sources = int32s(map(number.__getitem__, named))
     columns = [
         binaries([segment.first for segment in segments]),
         binaries([segment.last for segment in segments]),
@@ -141,19 +143,20 @@ def _segment_rows(segments: Sequence[Segment], needs: Sequence[Source]) -> pa.Ta
         digests([segment.digest for segment in segments]),
         strings([segment.pack for segment in segments]),
         int32s(segment.group for segment in segments),
-        pa.ListArray.from_arrays(starts, sources, type=_SEGMENTS.field("sources").type),
+        pa.ListArray.from_arrays(starts, numbers, type=_SEGMENTS.field("sources").type),
     ]
     return _padded(columns, _SEGMENTS)
 
 
-def _need_rows(needs: Sequence[Source], objects: Mapping[str, ObjectRef]) -> pa.Table:
-    refs = [objects.get(key) for key, _ in needs]
+def _need_rows(needs: Sources, objects: Mapping[str, ObjectRef]) -> pa.Table:
+    pairs = list(needs)
+    refs = [objects.get(key) for key, _ in pairs]
     hashes = b"".join(bytes(32) if ref is None else bytes.fromhex(ref.sha256) for ref in refs)
     # A row without an object has no store; the other two columns are then of no meaning.
     columns = [
-        int32s(range(len(needs))),
-        strings([owner or None for _, owner in needs]),
-        strings([key or None for key, _ in needs]),
+        int32s(range(len(pairs))),
+        strings([owner or None for _, owner in pairs]),
+        strings([key or None for key, _ in pairs]),
         strings([None if ref is None else ref.store_id for ref in refs]),
         int64s(0 if ref is None else ref.size for ref in refs),
         digests(hashes),
@@ -177,24 +180,23 @@ def _read(table: pa.Table, described: object) -> Stored:
     rows, needs = table.slice(0, count).select(_SEGMENTS.names), table.slice(count).select(_NEEDS.names)
     if any(column.null_count for column in rows.columns) or needs["number"].to_pylist() != [*range(len(needs))]:
         raise ValueError("its rows are not in order")
-    sources, objects = list[Source](), dict[str, ObjectRef]()
-    for owner, key, *ref in zip(*(needs[name].to_pylist() for name in _NEEDS.names[1:]), strict=True):
-        sources.append((key or "", owner or ""))
-        if key is not None and None not in ref:
-            objects[key] = _ref(key, *ref)
+    objects = {
+        key: _ref(key, *ref)
+        for key, *ref in zip(*(needs[name].to_pylist() for name in _NEEDS.names[2:]), strict=True)
+        if key is not None and None not in ref
+    }
+    chunks, owners = (pc.fill_null(flat(needs[name]), NO_TEXT) for name in ("object", "owner"))
+    numbers = flat(rows["sources"])
+    bounds = pc.min_max(numbers.flatten()).as_py()
+    if len(numbers.flatten()) and not 0 <= bounds["min"] <= bounds["max"] < len(needs):
+        raise ValueError(f"a segment has sources up to {bounds['max']}, of {len(needs)}")
+    sources = (
+        Sources(chunks, owners, numbers.values.slice(a, b - a)) for a, b in pairwise(numbers.offsets.to_pylist())
+    )
     return _assembled(tuple(_segments(rows, sources)), objects, described)
 
 
-def _segments(rows: pa.Table, sources: Sequence[Source]) -> Iterator[Segment]:
-    numbers = flat(rows["sources"])
-    named = numbers.values.to_pylist()
-    if named and min(named) < 0:
-        raise ValueError("a segment has a source below 0")
-    lists = (tuple(map(sources.__getitem__, named[a:b])) for a, b in pairwise(numbers.offsets.to_pylist()))
-    return _described(rows.drop_columns(["sources"]), lists)
-
-
-def _described(rows: pa.Table, sources: Iterable[tuple[Source, ...]]) -> Iterator[Segment]:
+def _segments(rows: pa.Table, sources: Iterable[Sources]) -> Iterator[Segment]:
     columns = (rows[field.name].to_pylist() for field in _SEGMENT)
     for first, last, count, size, pending, digest, pack, group, of_it in zip(*columns, sources, strict=True):
         yield Segment(
@@ -227,11 +229,11 @@ def _assembled(segments: tuple[Segment, ...], objects: Mapping[str, ObjectRef], 
 
 
 def _first_segments(table: pa.Table) -> Iterator[Segment]:
-    """Segments that name their chunks by key; each key is one string, however many segments name it."""
-    column, known = flat(table["chunks"]), dict[str, Source]()
-    keys = column.values.to_pylist()
-    named = [known.setdefault(key, (key, "")) for key in keys]
-    return _described(table, (tuple(named[a:b]) for a, b in pairwise(column.offsets.to_pylist())))
+    """Segments that name their chunks by key."""
+    column = flat(table["chunks"])
+    owners = constant("", len(column.values))
+    bounds = pairwise(column.offsets.to_pylist())
+    return _segments(table, (Sources(column.values.slice(a, b - a), owners.slice(a, b - a)) for a, b in bounds))
 
 
 def _first_objects(described: object) -> dict[str, ObjectRef]:

@@ -26,7 +26,7 @@ from dataset_tasks.manifest.columns import (
 from dataset_tasks.manifest.digest import segment_digest
 from dataset_tasks.manifest.index import Index
 from dataset_tasks.manifest.segments import Segment
-from dataset_tasks.manifest.sources import Source
+from dataset_tasks.manifest.sources import Sources
 from dataset_tasks.model import ObjectRef
 
 MAX_SEGMENTS = 1024
@@ -60,7 +60,7 @@ class PackWriter:
         self._finished: list[tuple[str, Buffer]] = []
         self._refs: list[ObjectRef] = []
 
-    def add(self, table: pa.Table) -> tuple[str, int, tuple[Source, ...]]:
+    def add(self, table: pa.Table) -> tuple[str, int, Sources]:
         """Appends a segment and gives the key and row group where it will be, and the sources of its rows."""
         if self._encoder is not None and self._encoder.groups >= self._max_segments:
             self._close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from zlib import crc32
 
-from dataset_tasks.manifest.sources import Source
+from dataset_tasks.manifest.sources import NO_SOURCES, Sources, chunk_keys
 
 Digest: TypeAlias = bytes
 """32 raw bytes of SHA-256."""
@@ -80,13 +80,13 @@ class Segment:
     digest: Digest
     pack: str
     group: int
-    sources: tuple[Source, ...] = ()
+    sources: Sources = NO_SOURCES
     pending: int = 0
 
     @property
     def chunks(self) -> tuple[str, ...]:
         """Keys of the chunks its entries refer to, sorted."""
-        return tuple(dict.fromkeys(chunk for chunk, _ in self.sources if chunk))
+        return tuple(chunk_keys([self.sources]))
 
 
 @dataclass(frozen=True, slots=True, order=True)

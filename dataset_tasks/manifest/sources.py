@@ -6,19 +6,85 @@ compression makes small; so a pack holds numbers of a byte or two, and the index
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.columns import NO_TEXT, SCHEMA, flat, int32s, strings
 
-Source: TypeAlias = tuple[str, str]
-"""What some entries of a segment have in common: the key of their chunk, and the id of the version that brought them.
 
-The key is empty for links and while bytes are pending; the id where only the pack says it, as those of layout 1 do.
-"""
+class Sources:
+    """The pairs of chunk and owner that entries of a segment have: sorted, none twice. They never change.
+
+    The key of the chunk is empty for links and while bytes are pending; the id of the owner where only the pack says it, as
+    those of layout 1 do. Thousands of them stay columns: rows of two that many segments share.
+
+    >>> list(Sources.of([("chunk", "owner")]))
+    [('chunk', 'owner')]
+    """
+
+    __slots__ = ("_chunks", "_owners", "_rows")
+
+    def __init__(self, chunks: pa.Array, owners: pa.Array, rows: pa.Array | None = None) -> None:
+        self._chunks = chunks
+        self._owners = owners
+        self._rows = rows
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, str]]) -> Sources:
+        """From pairs of chunk and owner that are in order."""
+        return cls(strings([chunk for chunk, _ in pairs]), strings([owner for _, owner in pairs]))
+
+    @property
+    def chunks(self) -> pa.Array:
+        """The key of each one's chunk."""
+        return self._chunks if self._rows is None else self._chunks.take(self._rows)
+
+    @property
+    def owners(self) -> pa.Array:
+        """The id of each one's owner."""
+        return self._owners if self._rows is None else self._owners.take(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._chunks if self._rows is None else self._rows)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self.chunks.to_pylist(), self.owners.to_pylist(), strict=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sources) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Sources.of({list(self)})"
+
+
+NO_SOURCES = Sources.of(())
+
+
+def chunk_keys(all_sources: Iterable[Sources]) -> list[str]:
+    """The keys of all chunks that some sources name, each once."""
+    found = [sources.chunks for sources in all_sources]
+    return [key for key in pa.concat_arrays(found).unique().to_pylist() if key] if found else []
+
+
+def numbered(chunks: pa.Array, owners: pa.Array) -> tuple[Sources, pa.Array]:
+    """The different ones of some pairs, neither of which is null, and the number among these of each."""
+    keys, ids = chunks.dictionary_encode(), owners.dictionary_encode()
+    # One long number holds all pairs, 64 digits of it each.
+    joined = (_as_number(keys.indices) << 32 | _as_number(ids.indices)).to_bytes(8 * len(chunks), "little")
+    pairs = pa.Array.from_buffers(pa.int64(), len(chunks), [None, pa.py_buffer(joined)]).dictionary_encode()
+    halves = memoryview(pairs.dictionary.buffers()[1])[: 8 * len(pairs.dictionary)].cast("B").cast("I").tolist()
+    found = pa.Table.from_arrays(
+        [keys.dictionary.take(int32s(halves[1::2])), ids.dictionary.take(int32s(halves[::2]))],
+        names=["chunk", "owner"],
+    )
+    order = pc.sort_indices(found, sort_keys=[("chunk", "ascending"), ("owner", "ascending")])
+    numbers = pc.sort_indices(order).cast(pa.int32()).take(pairs.indices)
+    return Sources(flat(found["chunk"].take(order)), flat(found["owner"].take(order))), numbers
 
 
 PACK_SCHEMA = pa.schema(
@@ -33,39 +99,26 @@ PACK_SCHEMA = pa.schema(
 """The columns of a pack: those of a manifest with a number in place of owner and chunk."""
 
 
-def split(table: pa.Table) -> tuple[pa.Table, tuple[Source, ...]]:
-    """The rows of a segment as a pack holds them, and its sources in the order that the numbers mean: sorted, none twice."""
-    owners = flat(table["owner"]).dictionary_encode()
-    chunks = pc.fill_null(flat(table["chunk"]), NO_TEXT).dictionary_encode()
-    # Both numbers of a row are below 2^16, as a segment has 4,096 rows at most: one long number holds all pairs.
-    pairs = (_as_number(chunks.indices) << 16 | _as_number(owners.indices)).to_bytes(4 * len(table), "little")
-    found = pa.Array.from_buffers(pa.int32(), len(table), [None, pa.py_buffer(pairs)]).dictionary_encode()
-    halves = memoryview(found.dictionary.buffers()[1])[: 4 * len(found.dictionary)].cast("B").cast("H").tolist()
-    distinct = pa.Table.from_arrays(
-        [chunks.dictionary.take(int32s(halves[1::2])), owners.dictionary.take(int32s(halves[::2]))],
-        names=["chunk", "owner"],
-    )
-    by_name = [("chunk", "ascending"), ("owner", "ascending")]
-    order = pc.sort_indices(distinct, sort_keys=by_name)
-    sources = zip(*(column.to_pylist() for column in distinct.take(order).columns), strict=True)
-    numbers = pc.sort_indices(order).cast(pa.int32()).take(found.indices)
+def split(table: pa.Table) -> tuple[pa.Table, Sources]:
+    """The rows of a segment as a pack holds them, and the sources that its numbers mean."""
+    sources, numbers = numbered(pc.fill_null(flat(table["chunk"]), NO_TEXT), flat(table["owner"]))
     columns = [numbers if name == "source" else table[name] for name in PACK_SCHEMA.names]
-    return pa.Table.from_arrays(columns, schema=PACK_SCHEMA), tuple(sources)
+    return pa.Table.from_arrays(columns, schema=PACK_SCHEMA), sources
 
 
-def join(table: pa.Table, sources: Sequence[Source], columns: Sequence[str]) -> pa.Table:
+def join(table: pa.Table, sources: Sources, columns: Sequence[str]) -> pa.Table:
     """Some columns of a manifest from those of a pack that they need (`stored_columns`).
 
     Raises:
         IndexError: A number is that of no source.
     """
     made = {}
-    for name, values in (
-        ("chunk", [chunk or None for chunk, _ in sources]),
-        ("owner", [owner for _, owner in sources]),
-    ):
-        if name in columns:
-            made[name] = strings(values).take(flat(table["source"]))
+    if "chunk" in columns:
+        chunks = sources.chunks
+        none = pa.nulls(len(chunks), pa.string())
+        made["chunk"] = pc.if_else(pc.equal(chunks, NO_TEXT), none, chunks).take(flat(table["source"]))
+    if "owner" in columns:
+        made["owner"] = sources.owners.take(flat(table["source"]))
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     return pa.Table.from_arrays([made[name] if name in made else table[name] for name in columns], schema=schema)
 
@@ -77,6 +130,7 @@ def stored_columns(columns: Sequence[str]) -> list[str]:
 
 
 def _as_number(indices: pa.Array) -> int:
-    """The values of a column of 32-bit integers, each being 32 digits of one number."""
-    start = 4 * indices.offset
-    return int.from_bytes(memoryview(indices.buffers()[1])[start : start + 4 * len(indices)], "little")
+    """The values of a column of integers, each being 64 digits of one number."""
+    wide = indices.cast(pa.int64())
+    start = 8 * wide.offset
+    return int.from_bytes(memoryview(wide.buffers()[1])[start : start + 8 * len(wide)], "little")

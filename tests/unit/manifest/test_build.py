@@ -100,8 +100,8 @@ def test_a_diff_of_versions_that_share_segments_reads_only_the_others():
     read: list[bytes] = []
     for manifest in (one, two):
         decode = manifest._packs.read
-        manifest._packs.read = lambda segment, columns, decode=decode: (
-            read.append(segment.first) or decode(segment, columns)
+        manifest._packs.read = lambda segment, *columns, decode=decode, **how: (
+            read.append(segment.first) or decode(segment, *columns, **how)
         )
     (change,) = diff(one, two).to_model().modified
     assert (change.path, change.old_size, change.new_size) == ("f/00200", 200, 9999)

@@ -11,7 +11,7 @@ import pytest
 
 from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest import EMPTY, Index, Manifest, PathRange, apply
-from dataset_tasks.manifest.sources import Source
+from dataset_tasks.manifest.sources import NO_SOURCES, Sources
 from dataset_tasks.model import ObjectRef
 from dataset_tasks.testing.manifests import SMALL, STORE_ID, Shelf, chunk_ref, file_entry, stored_in, table_of
 
@@ -78,7 +78,7 @@ def test_duckdb_reads_an_index(tmp_path):
     assert json.loads(described)["content_hash"] == INDEX.content_hash
 
 
-def _number(needs: dict[int, list], source: Source) -> int:
+def _number(needs: dict[int, list], source: tuple[str, str]) -> int:
     (number,) = (n for n, (owner, key, *_) in needs.items() if (key or "", owner or "") == source)
     return number
 
@@ -210,8 +210,10 @@ def test_an_index_of_layout_1_is_read_and_written_as_one_of_layout_2():
     assert (found.objects, found.chunks, found.packs) == (INDEX.objects, INDEX.chunks, INDEX.packs)
     assert (found.files, found.bytes, found.pending) == (INDEX.files, INDEX.bytes, INDEX.pending)
     assert found.content_hash == INDEX.content_hash
-    assert [replace(s, sources=()) for s in found.segments] == [replace(s, sources=()) for s in INDEX.segments]
-    assert [s.sources for s in found.segments] == [tuple((key, "") for key in s.chunks) for s in INDEX.segments]
+    assert [replace(s, sources=NO_SOURCES) for s in found.segments] == [
+        replace(s, sources=NO_SOURCES) for s in INDEX.segments
+    ]
+    assert [s.sources for s in found.segments] == [Sources.of([(key, "") for key in s.chunks]) for s in INDEX.segments]
     assert Index.from_bytes(found.to_bytes()) == found
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from dataset_tasks.manifest import Index, Manifest, apply, diff, merge
 from dataset_tasks.manifest.relocate import Place, relocate
+from dataset_tasks.manifest.sources import Sources
 from dataset_tasks.testing.manifests import (
     SMALL,
     STORE_ID,
@@ -47,7 +48,7 @@ def _old(shelf: Shelf) -> Manifest:
     ref = replace(built.refs[0], size=len(data), sha256=hashlib.sha256(data).hexdigest())
     shelf.objects[ref.key] = data
     segments = [
-        replace(segment, sources=tuple((key, "") for key in segment.chunks)) for segment in built.index.segments
+        replace(segment, sources=Sources.of([(key, "") for key in segment.chunks])) for segment in built.index.segments
     ]
     return Manifest(Index.of(segments, {**built.index.objects, ref.key: ref}), shelf.read)
 

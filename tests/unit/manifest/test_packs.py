@@ -19,7 +19,7 @@ from dataset_tasks.manifest.overlay import apply
 from dataset_tasks.manifest.packs import PackReader, PackWriter
 from dataset_tasks.manifest.reading import Manifest
 from dataset_tasks.manifest.segments import CUTS, CutRule
-from dataset_tasks.manifest.sources import PACK_SCHEMA, Source, split
+from dataset_tasks.manifest.sources import NO_SOURCES, PACK_SCHEMA, Sources, join, split
 from dataset_tasks.testing.manifests import SMALL, STORE_ID, Shelf, chunk_ref, file_entry, stored_in, table_of
 
 
@@ -47,7 +47,7 @@ def _pack(*tables: pa.Table) -> bytes:
     return encoder.finish()
 
 
-def _sources(table: pa.Table) -> tuple[Source, ...]:
+def _sources(table: pa.Table) -> Sources:
     return split(table)[1]
 
 
@@ -58,7 +58,7 @@ def test_row_groups_come_back_in_any_order_with_any_columns():
     for group in (1, 2, 0):
         table = tables[group]
         assert decoder.read(group, COLUMNS, _sources(table)).equals(table)
-        assert decoder.read(group, ["path", "size"], ()).equals(table.select(["path", "size"]))
+        assert decoder.read(group, ["path", "size"], NO_SOURCES).equals(table.select(["path", "size"]))
         assert decoder.read(group, ["owner"], _sources(table)).equals(table.select(["owner"]))
         assert decoder.read(group, ["chunk", "offset"], _sources(table)).equals(table.select(["chunk", "offset"]))
 
@@ -72,11 +72,12 @@ def test_the_sources_of_a_segment_are_sorted_and_each_row_has_the_number_of_its_
         file_entry(b"e", owner="v2", chunk="chunk-b"),
     ]
     stored, sources = split(table_of(rows))
-    assert sources == (("", "v1"), ("chunk-a", "v1"), ("chunk-b", "v1"), ("chunk-b", "v2"))
+    assert list(sources) == [("", "v1"), ("chunk-a", "v1"), ("chunk-b", "v1"), ("chunk-b", "v2")]
     assert stored["source"].to_pylist() == [3, 0, 1, 2, 3]
     assert stored.schema.equals(PACK_SCHEMA)
+    assert join(stored, sources, COLUMNS).equals(table_of(rows))
     sliced, of_slice = split(table_of(rows).slice(2, 2))
-    assert (of_slice, sliced["source"].to_pylist()) == ((("chunk-a", "v1"), ("chunk-b", "v1")), [0, 1])
+    assert (list(of_slice), sliced["source"].to_pylist()) == ([("chunk-a", "v1"), ("chunk-b", "v1")], [0, 1])
 
 
 def test_as_many_sources_as_a_segment_has_entries_come_back():
@@ -91,7 +92,7 @@ def test_a_number_of_no_source_is_an_integrity_error():
     table = table_of([file_entry(b"a", chunk="c"), file_entry(b"b", chunk="d")])
     decoder = PackDecoder(pa.BufferReader(_pack(table)), "the-key")
     with pytest.raises(IntegrityError, match="pack 'the-key' can't be decoded"):
-        decoder.read(0, COLUMNS, _sources(table)[:1])
+        decoder.read(0, COLUMNS, Sources.of(list(_sources(table))[:1]))
 
 
 def test_a_pack_of_layout_1_which_names_chunks_and_owners_itself_is_read():
@@ -99,8 +100,8 @@ def test_a_pack_of_layout_1_which_names_chunks_and_owners_itself_is_read():
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, store_schema=False)
     decoder = PackDecoder(pa.BufferReader(sink.getvalue()), "pack")
-    assert decoder.read(0, COLUMNS, ()).equals(table)
-    assert decoder.read(0, ["path", "owner"], [("chunk-0", "")]).equals(table.select(["path", "owner"]))
+    assert decoder.read(0, COLUMNS, NO_SOURCES).equals(table)
+    assert decoder.read(0, ["path", "owner"], Sources.of([("chunk-0", "")])).equals(table.select(["path", "owner"]))
 
 
 def test_a_pack_is_written_with_the_encodings_of_the_format_page():
