@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from example_flows.demo.services import (
     wait_for,
 )
 
+AIRFLOW = (sys.executable, "-m", "airflow")
 DAEMONS = ("api-server", "scheduler", "dag-processor")
 ENDED = ("success", "failed")
 #: Seconds: until a DAG file is parsed, until a run has ended.
@@ -71,6 +73,7 @@ class AirflowServer:
         self.daemons = (*DAEMONS, "triggerer") if triggerer else DAEMONS
         self.env = _environment(home, dags, self.port, self._users() | dict(settings or {})) | dict(environment or {})
         self._stack = ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.rest = client(f"http://127.0.0.1:{self.port}/")
 
     def __enter__(self) -> Self:
@@ -92,16 +95,28 @@ class AirflowServer:
         self._stack.close()
 
     def _start(self) -> None:
-        airflow = [sys.executable, "-m", "airflow"]
-        migrate = subprocess.run([*airflow, "db", "migrate"], env=self.env, capture_output=True, text=True, check=False)
+        migrate = subprocess.run([*AIRFLOW, "db", "migrate"], env=self.env, capture_output=True, text=True, check=False)
         if migrate.returncode:
             raise ServiceError(f"airflow db migrate failed\n{migrate.stdout}{migrate.stderr}")
         self._stack.enter_context(self.rest)
         for daemon in self.daemons:
-            self._stack.enter_context(service(daemon, [*airflow, daemon], env=self.env, logs=self.home))
+            self.start(daemon)
         log = self.home / "api-server.log"
         wait_for("Airflow", lambda: get(self.rest, "api/v2/version"), timeout=START_TIMEOUT, log=log)
         self.rest.headers["Authorization"] = f"Bearer {self.token(next(iter(self.users), ''))}"
+
+    def start(self, daemon: str) -> None:
+        """Starts one of the servers; its log is a new file when it ran before."""
+        logs = self.home / "again" if daemon in self._processes else self.home
+        logs.mkdir(exist_ok=True)
+        running = service(daemon, [*AIRFLOW, daemon], env=self.env, logs=logs)
+        self._processes[daemon] = self._stack.enter_context(running)
+
+    def kill(self, daemon: str) -> None:
+        """Ends the process of one of the servers as a crash would, and waits until it is gone."""
+        process = self._processes[daemon]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
     def _users(self) -> dict[str, str]:
         """Settings that make the users; their passwords are in a file, as Airflow would write it."""
@@ -138,6 +153,17 @@ class AirflowServer:
             wait_for(f"DAG {dag}", lambda: get(self.rest, f"api/v2/dags/{dag}"), timeout=PARSE_TIMEOUT, log=log)  # noqa: B023  # called at once
             json_object(self.rest.patch(f"api/v2/dags/{dag}", json={"is_paused": False}))
 
+    def parse_again(self, dag: str) -> None:
+        """Has the file of a DAG read now, and waits until it was."""
+        before = json_object(self.rest.get(f"api/v2/dags/{dag}"))
+        self.rest.put(f"api/v2/parseDagFile/{before['file_token']}").raise_for_status()
+
+        def done() -> bool | None:
+            now = json_object(self.rest.get(f"api/v2/dags/{dag}"))
+            return True if now["last_parsed_time"] != before["last_parsed_time"] else None
+
+        wait_for(f"DAG {dag} to be read", done, timeout=PARSE_TIMEOUT, log=self.home / "dag-processor.log")
+
     def trigger(
         self, dag: str, run: str, *, conf: Mapping[str, object] | None = None, logical_date: str | None = None
     ) -> JsonObject:
@@ -148,6 +174,33 @@ class AirflowServer:
     def run(self, dag: str, run: str) -> JsonObject:
         """A run as it stands."""
         return json_object(self.rest.get(f"api/v2/dags/{dag}/dagRuns/{quote(run, safe='')}"))
+
+    def backfill(self, dag: str, since: str, until: str, **options: object) -> None:
+        """Has Airflow run the windows that begin between two moments (ISO 8601), both included, and waits for them.
+
+        Args:
+            dag: Its id.
+            since: First moment.
+            until: Last moment.
+            options: Of Airflow's REST call, such as `reprocess_behavior`.
+        """
+        body = {"dag_id": dag, "from_date": since, "to_date": until, **options}
+        made = json_object(self.rest.post("api/v2/backfills", json=body))
+
+        def done() -> bool | None:
+            under_way = [run for run in self.runs(dag) if run["run_type"] == "backfill" and run["state"] not in ENDED]
+            return None if under_way else True
+
+        wait_for(f"backfill of {dag}", done, timeout=RUN_TIMEOUT, every=1.0, log=self.home / "scheduler.log")
+
+        def over() -> bool | None:
+            if json_object(self.rest.get(f"api/v2/backfills/{made['id']}"))["completed_at"]:
+                return True
+            # Airflow itself notes it twice a minute, and begins no other before.
+            self.rest.put(f"api/v2/backfills/{made['id']}/cancel")
+            return None
+
+        wait_for(f"backfill of {dag} to be over", over, timeout=RUN_TIMEOUT, every=1.0)
 
     def runs(self, dag: str) -> list[JsonObject]:
         """All runs of a DAG, oldest first."""

@@ -18,7 +18,10 @@ from dataset_tasks.session import Session, open_session
 from tests.e2e.airflow_runs import HERE, SETTINGS
 
 #: DAGs that are switched on from the beginning, because something else than a test starts them.
-LISTENING = ("after_report", "consumer", "all_publishes", "by_partition", "watched", "watched_visits", "watched_own")
+LISTENING = (
+    "after_report", "consumer", "all_publishes", "by_partition", "watched", "watched_visits", "watched_late",
+    "watched_kept", "watched_own",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

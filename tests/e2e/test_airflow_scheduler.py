@@ -13,7 +13,7 @@ import pytest
 
 from dataset_tasks.model import State
 from dataset_tasks.session import Session
-from tests.e2e.airflow_runs import content, ended, run, versions
+from tests.e2e.airflow_runs import content, ended, publishes, run, versions
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("airflow") is None, reason="pip install dataset-tasks[airflow]"
@@ -176,6 +176,43 @@ def test_a_window_comes_from_the_schedule(airflow: Any, session: Session, folder
     # Switched on with a start in the past and no catch-up, the scheduler has run the last window by itself.
     scheduled = [one for one in airflow.runs("shop_daily") if one["run_type"] == "scheduled"]
     assert [one["state"] for one in scheduled] == ["success"]
+
+
+def test_a_backfill_makes_one_version_a_window_in_any_order_and_however_often(
+    airflow: Any, session: Session, folder: Path
+) -> None:
+    from example_flows.demo.services import wait_for
+
+    days = ("2024-03-01", "2024-03-02", "2024-03-03")
+    (folder / "2024-03-02").touch()
+    given = {"run_backwards": True, "max_active_runs": 2, "dag_run_conf": {"folder": str(folder)}}
+    airflow.unpause("filled")
+    # Switched on, the DAG runs the last window by itself: that stays the latest whatever is filled in behind it.
+    wait_for("the last window", lambda: _scheduled(airflow, "filled"), timeout=240)
+
+    def fill(**options: Any) -> dict[str, int]:
+        """How many versions of each day there are after a backfill that begins before the schedule's first window."""
+        airflow.backfill("filled", "2024-02-28T00:00:00Z", "2024-03-03T23:00:00Z", **given | options)
+        made = [version.partition for version in versions(session, "crm-filled")["day"] if version.state.is_final]
+        return {day: made.count(day) for day in sorted(map(str, made)) if day < "2025"}
+
+    assert fill() == {"2024-03-01": 1, "2024-03-03": 1}
+    (folder / "2024-03-02").unlink()
+    assert fill() == {"2024-03-01": 1, "2024-03-03": 1}  # Airflow leaves windows alone that have a run
+    assert fill(reprocess_behavior="failed") == dict.fromkeys(days, 1)
+    assert fill(reprocess_behavior="completed") == dict.fromkeys(days, 1)
+    made = sorted(versions(session, "crm-filled")["day"], key=lambda version: str(version.partition))
+    assert [version.partition for version in made][:3] == list(days)
+    assert session.catalog.resolve("crm-filled/day@latest").id == made[-1].id
+    assert session.catalog.aliases("crm-filled", "day") == {"prod": made[-1].id}
+    assert [publishes(session, version) for version in made] == [1] * len(made)
+    events = [event["extra"]["version_id"] for event in airflow.asset_events("dataset://crm-filled/day")]
+    assert sorted(events) == sorted(version.id for version in made)
+
+
+def _scheduled(airflow: Any, dag: str) -> list[Any] | None:
+    runs = [one for one in ended(airflow, dag, 1) or [] if one["run_type"] == "scheduled"]
+    return runs or None
 
 
 def test_mapped_operators_fill_one_draft(airflow: Any, session: Session, folder: Path) -> None:

@@ -83,6 +83,31 @@ def test_a_version_that_is_published_here_and_watched_has_one_event(
     assert sorted("payload" in event["extra"] for event in events) == [False, True]
 
 
+def test_a_compiled_spec_that_publishes_what_is_watched_keeps_the_watcher(
+    airflow: Any, session: Session, folder: Path
+) -> None:
+    from example_flows.demo.services import wait_for
+
+    assert set(run(airflow, "keeps", "first", {}).values()) == {"success"}
+    for dag in ("watched_kept", "keeps"):  # the files that name the asset: the last one's word counts
+        airflow.parse_again(dag)
+        found = airflow.rest.get("api/v2/assets", params={"uri_pattern": "dataset://watched/kept"}).json()
+        assert [watcher["name"] for asset in found["assets"] for watcher in asset["watchers"]] == [
+            "watched/kept published"
+        ]
+    (own,) = versions(session, "watched")["kept"]
+    outside = made(session, "watched/kept", folder)
+    session.run(Publish(ref=outside.id))
+
+    def told() -> list[Any] | None:
+        runs = ended(airflow, "watched_kept", 1) or []
+        each = [airflow.xcom("watched_kept", one["dag_run_id"], "seen")["watched/kept"] for one in runs]
+        ids = [version_id for ids in each for version_id in ids]
+        return ids if outside.id in ids else None
+
+    assert wait_for("both publishes", told, timeout=120) == [own.id, outside.id]
+
+
 def test_partitions_start_a_run_each(airflow: Any, session: Session) -> None:
     from example_flows.demo.services import wait_for
 
@@ -160,6 +185,41 @@ def test_a_no_on_the_command_line_ends_the_wait_and_blocks_what_is_below(
     now = session.catalog.version(offer.id)
     assert (now.state, now.quarantined) == (State.COMPLETED, "rejected by bob")
     assert "letters" not in versions(session, "crm-asks") or len(versions(session, "crm-asks")["letters"]) == 1
+
+
+def test_what_waits_while_the_triggerer_is_killed_goes_on_with_the_next_one_and_ends_once(
+    airflow: Any, session: Session, folder: Path
+) -> None:
+    from example_flows.demo.services import wait_for
+
+    airflow.unpause("waits_long", "asks_long")
+    airflow.trigger("waits_long", "first")
+    airflow.trigger("asks_long", "first", conf={"folder": str(folder)})
+    airflow.wait_until_parked("waits_long", "first", "late", timeout=120)
+    airflow.wait_until_parked("asks_long", "first", "offer.approve", timeout=120)
+    heard = made(session, "watched/late", folder)
+    session.run(Publish(ref=heard.id))
+    wait_for("the watcher to tell", lambda: ended(airflow, "watched_late", 1), timeout=120)
+
+    airflow.kill("triggerer")
+    (offer,) = versions(session, "crm-long")["offer"]
+    late, missed = made(session, "outside/late", folder), made(session, "watched/late", folder)
+    for version in (late, missed):
+        session.run(Publish(ref=version.id))
+    session.catalog.answer(offer.id, True, "ana", "while nobody waited")
+    airflow.start("triggerer")
+
+    for dag in ("waits_long", "asks_long"):
+        assert airflow.wait_for_run(dag, "first", timeout=180)["state"] == "success"
+        assert {task["try_number"] for task in airflow.tasks(dag, "first")} == {1}
+    assert airflow.xcom("waits_long", "first", "late")["version_id"] == late.id
+    assert publishes(session, offer) == 1
+    assert session.catalog.version(offer.id).state is State.PUBLISHED
+    assert len(airflow.asset_events("dataset://crm-long/offer")) == 1
+    runs = wait_for("both to be told of", lambda: ended(airflow, "watched_late", 2), timeout=120)
+    told = [airflow.xcom("watched_late", one["dag_run_id"], "seen") for one in runs]
+    assert told == [{"watched/late": [version.id]} for version in (heard, missed)]
+    assert len(airflow.asset_events("dataset://watched/late")) == 2
 
 
 def test_the_pages_answer_too_and_only_for_who_may(airflow: Any, session: Session, folder: Path) -> None:

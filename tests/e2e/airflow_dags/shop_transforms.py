@@ -35,6 +35,18 @@ def day(inputs: Mapping[str, Path], output: Path, date: str, start: str) -> dict
     return {"date": date, "start": start}
 
 
+def report_of_nothing(inputs: Mapping[str, Path], output: Path) -> None:
+    """One line."""
+    (output / "report.txt").write_text("nothing to report")
+
+
+def filled(inputs: Mapping[str, Path], output: Path, date: str, folder: str) -> None:
+    """A file for a day; fails where the folder holds one of its name."""
+    if Path(folder, date).exists():
+        raise ValueError(f"{date} is not to be had")
+    (output / "day.txt").write_text(date)
+
+
 def copy(inputs: Mapping[str, Path], output: Path) -> None:
     """The input as it is."""
     (place,) = inputs.values()

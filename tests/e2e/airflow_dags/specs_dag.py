@@ -6,4 +6,4 @@ from pathlib import Path
 
 from airflow_provider.dags import load_dags
 
-globals().update(load_dags(Path(__file__).parent))
+globals().update(load_dags(Path(__file__).parent, watched=["watched/kept"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG, Asset, AssetWatcher, Param, PartitionedAssetTimetable, get_current_context, task
 
-from airflow_provider.assets import dataset_asset, triggering_versions
+from airflow_provider.assets import dataset_asset, triggering_versions, watched_asset
 from airflow_provider.dags import dag_from_spec, dataset_task_group
 from airflow_provider.sensors.dataset import DatasetSensor
 from airflow_provider.triggers.dataset import DatasetEventTrigger
@@ -28,6 +28,9 @@ with DAG("waits", schedule=None):
 
     read(published.output["version_id"], completed.output["version_id"])
 
+with DAG("waits_long", schedule=None):
+    DatasetSensor(task_id="late", dataset="outside/late", deferrable=True, poke_interval=2, timeout=300)
+
 
 def watched(dataset: str) -> Asset:
     """The asset of a dataset, told of by the catalog."""
@@ -38,7 +41,13 @@ def watched(dataset: str) -> Asset:
 
 #: One object for each: Airflow keeps the watchers of an asset as it read them last, in whatever DAG.
 OWN = watched("watched/own")
-WATCHED = {"watched": watched("watched/orders"), "watched_visits": watched("watched/visits"), "watched_own": OWN}
+WATCHED = {
+    "watched": watched("watched/orders"),
+    "watched_visits": watched("watched/visits"),
+    "watched_late": watched("watched/late"),
+    "watched_kept": watched_asset("watched/kept"),
+    "watched_own": OWN,
+}
 for dag_id, asset in WATCHED.items():
     with DAG(dag_id, schedule=[asset]):
 
