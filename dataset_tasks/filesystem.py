@@ -23,6 +23,8 @@ _PASSING = frozenset({
     errno.ETIMEDOUT,
 })  # fmt: skip
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: How often a folder is made again that somebody removed before one could be made in it.
+_RACES = 8
 
 
 def shown(path: AnyPath) -> str:
@@ -125,20 +127,20 @@ def make_folders(path: str, mode: int = 0o777) -> None:
     Raises:
         OSError: The system refused, or something that is no folder has the name.
     """
-    try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-        return
-    except FileNotFoundError:
-        above = os.path.dirname(path)
-        if above == path:
-            raise
-        make_folders(above, mode)
-        make_folders(path, mode)
-        return
-    sync_folder(os.path.dirname(path) or ".")
+    above = os.path.dirname(path)
+    for left in reversed(range(_RACES)):  # whoever tidies up may remove a folder above that is empty yet
+        try:
+            os.mkdir(path, mode)
+            break
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+            return
+        except FileNotFoundError:
+            if above == path or not left:  # such as in /proc, where nothing can be made
+                raise
+            make_folders(above, mode)
+    sync_folder(above or ".")
 
 
 def storage_error(error: OSError, doing: str, path: AnyPath) -> StorageError:

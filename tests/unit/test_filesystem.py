@@ -91,6 +91,28 @@ def test_making_folders_is_durable_from_the_top_and_may_be_repeated(
         make_folders(str(tmp_path / "file"))
 
 
+def test_where_no_folder_can_be_made_there_is_an_end_of_trying() -> None:
+    with pytest.raises(FileNotFoundError):
+        make_folders("/proc/none/below")
+
+
+def test_a_folder_above_that_is_tidied_away_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, tidied = os.mkdir, []
+
+    def tidy(path: str, mode: int) -> None:
+        if path.endswith("/b") and (tmp_path / "a").exists() and not tidied:
+            (tmp_path / "a").rmdir()
+            tidied.append(path)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", tidy)
+    make_folders(str(tmp_path / "a/b"))
+    assert tidied
+    assert (tmp_path / "a/b").is_dir()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP])  # fmt: skip
 def test_an_error_says_what_on_what_and_what_to_do(code: int) -> None:
     error = storage_error(OSError(code, "x"), "write the object", "/some/where")
