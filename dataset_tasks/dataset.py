@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dataset_tasks import lookup
+from dataset_tasks.catalog.rows import checked_text
 from dataset_tasks.current import current_task_key
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.handle.base import VersionArg, default_session, id_of, ids_of, texts_of
@@ -19,6 +20,8 @@ from dataset_tasks.session import Session
 
 class Dataset(Changing, Reading, Labels):
     """A handle on one version of a dataset. Make one with `create`, `get` or `squash`.
+
+    It may be copied, and pickled for another process, which must reach the same catalog and store.
 
     Example:
         >>> from dataset_tasks import Dataset
@@ -109,7 +112,7 @@ class Dataset(Changing, Reading, Labels):
         where = session or default_session()
         refs = ids_of(dataset_ids or ()) or [
             lookup.find(where.catalog, project=project, name=name).id
-            for project, name in dataset_project_name_pairs or ()
+            for project, name in map(_pair, dataset_project_name_pairs or ())
         ]
         result = where.run(r.Squash(name=dataset_name, refs=tuple(refs), store=output_url))
         return cls(result.version_id, session=where)
@@ -185,6 +188,9 @@ class Dataset(Changing, Reading, Labels):
             session: Where.
         """
         where = session or default_session()
+        for text, what in ((dataset_project, "project"), (partial_name, "partial_name")):
+            if text is not None:
+                checked_text(text, what)
         found = where.catalog.versions(
             project=dataset_project,
             partial_name=partial_name,
@@ -227,3 +233,10 @@ class Dataset(Changing, Reading, Labels):
         """Points an alias of the version's dataset at it."""
         where = session or default_session()
         where.set_alias(where.catalog.version(id_of(dataset_id)), name)
+
+
+def _pair(given: object) -> tuple[str, str]:
+    match given:
+        case str(project), str(name):
+            return project, name
+    raise InvalidArgumentError(f"{given!r} in `dataset_project_name_pairs` is no pair", hint="Write `(project, name)`.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dataset_tasks import versioning
 from dataset_tasks.catalog.queries import Queries
+from dataset_tasks.catalog.rows import checked_text
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
 
@@ -38,9 +39,12 @@ def find(
     With a name: the highest semantic version, else the latest created; with a project alone: the latest created.
 
     Raises:
-        InvalidArgumentError: Nothing given, or an id together with a name or project.
+        InvalidArgumentError: Nothing given, an id together with a name or project, or what is no text.
         NotFoundError: Nothing answers.
     """
+    for given, what in ((version_id, "id"), (project, "project"), (name, "name"), (version, "version")):
+        if given is not None:
+            checked_text(given, what)
     if version_id is None and project is None and name is None:
         raise InvalidArgumentError("nothing to look for", hint="Give an id, a name, or a project.")
     if version_id is not None and (project is not None or name is not None):

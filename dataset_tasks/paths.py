@@ -286,6 +286,8 @@ def _several(patterns: str | Sequence[str] | None) -> Sequence[str]:
 
 def _parts(pattern: str, what: str) -> tuple[list[str], bool]:
     """The parts of a pattern, and whether it ended in `/`."""
+    if not isinstance(pattern, str):
+        raise InvalidArgumentError(f"The {what} {pattern!r} is no text", hint="Give a str.")
     slashed = pattern.replace("\\", "/")
     parts = [part for part in slashed.split("/") if part not in ("", ".")]
     if ".." in parts:

@@ -55,11 +55,7 @@ class Logger:
         Raises:
             InvalidArgumentError: It is not a finite number.
         """
-        if not math.isfinite(value):
-            raise InvalidArgumentError(
-                f"{title}/{series}: {value!r} is not a finite number", hint="Report a text where there is no number."
-            )
-        self._keep("scalar", title, series, iteration, float(value))
+        self._keep("scalar", title, series, iteration, _finite(title, series, value))
 
     def report_table(
         self,
@@ -77,13 +73,21 @@ class Logger:
             raise InvalidArgumentError(f"{title}/{series}: there is no table", hint="Give `table_plot`.")
         if isinstance(table_plot, Sequence):
             rows: JsonValue = [dict(row) for row in table_plot]
+        elif not hasattr(table_plot, "to_json"):
+            raise InvalidArgumentError(
+                f"{title}/{series}: {table_plot!r:.100} is no table", hint="Give a pandas frame or a list of rows."
+            )
         else:
             rows = json.loads(table_plot.to_json(orient="records", date_format="iso"))
         self._keep("table", title, series, iteration, rows)
 
     def report_histogram(self, title: str, series: str, values: Iterable[float], iteration: int | None = None) -> None:
-        """Keeps the heights of a histogram's bars."""
-        self._keep("histogram", title, series, iteration, [float(value) for value in values])
+        """Keeps the heights of a histogram's bars.
+
+        Raises:
+            InvalidArgumentError: One of them is not a finite number.
+        """
+        self._keep("histogram", title, series, iteration, [_finite(title, series, value) for value in values])
 
     def report_image(
         self, title: str, series: str, iteration: int | None = None, local_path: str | Path | None = None
@@ -202,3 +206,16 @@ class Logger:
                 created=self._session.clock(),
             )
             show_report(self._session, self._version_id, report)
+
+
+def _finite(title: str, series: str, value: float | str) -> float:
+    """The number; of frameworks whose scalars are no subclass of Python's, too."""
+    try:
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgumentError(
+            f"{title}/{series}: {value!r} is not a finite number", hint="Report a text where there is no number."
+        )
+    return number

@@ -85,6 +85,11 @@ class Session:
             self._catalog = self._objects = self._cache = None
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the settings say all of it, so that a like session can be opened elsewhere."""
+        return self.clock is utc_now and self._open_stores is None
+
+    @property
     def catalog(self) -> Catalog:
         """The catalog, opened on first use.
 

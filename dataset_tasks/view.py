@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dataset_tasks import external
 from dataset_tasks.cache import TreeKey
-from dataset_tasks.errors import NotFoundError
+from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 from dataset_tasks.manifest import Entry, Manifest, PathRange, diff
 from dataset_tasks.manifest.columns import binaries, rows
 from dataset_tasks.model import Change, Diff, FileEntry, LinkEntry, Version
@@ -68,7 +68,7 @@ class VersionView:
 
     def paths(self, pattern: str | None = None, recursive: bool = True, owner: str | None = None) -> list[str]:
         """Paths that a pattern matches (None or empty: all), of those the ones whose bytes `owner` brought; sorted."""
-        is_empty = pattern is None or not pattern.replace("\\", "/").strip("/")
+        is_empty = pattern is None or not str(pattern).replace("\\", "/").strip("/")
         wanted = DatasetPattern(None if is_empty else pattern, recursive)
         found: list[str] = []
         for batch in self.manifest().batches(("path", "owner"), within=PathRange(*wanted.span())):
@@ -130,6 +130,8 @@ class VersionView:
             NotFoundError: The version has no such file.
             StateError: The version is not final.
         """
+        if not isinstance(path, str):
+            raise InvalidArgumentError(f"the path {path!r} is no text", hint="Give a str.")
         require_final(self._version, "open")
         manifest = self.manifest()
         entry = manifest.find(path)

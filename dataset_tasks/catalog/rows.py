@@ -54,7 +54,15 @@ class Event:
 
 
 def to_micros(moment: datetime) -> int:
-    """Microseconds since 1970 UTC."""
+    """Microseconds since 1970 UTC.
+
+    Raises:
+        InvalidArgumentError: It is no moment, or says nothing of its time zone.
+    """
+    if getattr(moment, "tzinfo", None) is None:
+        raise InvalidArgumentError(
+            f"{moment!r} is no moment in time", hint="Give a datetime with its zone, such as `datetime.now(UTC)`."
+        )
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -72,8 +80,10 @@ def checked_text(value: str, what: str) -> str:
     """The text, when every catalog can hold it.
 
     Raises:
-        InvalidArgumentError: It holds a NUL byte or a lone surrogate.
+        InvalidArgumentError: It is no text, or holds a NUL byte or a lone surrogate.
     """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{what} {value!r} is no text", hint="Give a str.")
     try:
         value.encode()
     except UnicodeEncodeError as error:

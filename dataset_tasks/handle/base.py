@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
-from typing import Protocol, TypeAlias, TypeVar, cast
+from pathlib import Path
+from typing import Protocol, Self, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
 
 from dataset_tasks.errors import DatasetError, InvalidArgumentError
 from dataset_tasks.model import State, Version
@@ -23,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=r.Result)
 
 _sessions: dict[Settings, Session] = {}
+_reopened_sessions: dict[Settings, Session] = {}
 _sessions_lock = threading.Lock()
 
 
@@ -33,6 +37,13 @@ def default_session() -> Session:
         if settings not in _sessions:
             _sessions[settings] = Session(settings)
         return _sessions[settings]
+
+
+def _reopened(kind: type[Handle], version_id: str, settings: Settings) -> Handle:
+    """The handle in another process: no catalog is made where there is none, as on a machine of another home."""
+    with _sessions_lock:
+        session = _sessions.get(settings) or _reopened_sessions.setdefault(settings, Session(settings, create=False))
+    return kind(version_id, session=session)
 
 
 class HasId(Protocol):
@@ -65,11 +76,32 @@ def ids_of(versions: VersionArg | Sequence[VersionArg]) -> list[str]:
     return [id_of(version) for version in several]
 
 
-def texts_of(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """One text or several (patterns, tags) as a tuple."""
+def texts_of(given: object) -> tuple[str, ...] | None:
+    """One text or several (patterns, tags) as a tuple.
+
+    Raises:
+        InvalidArgumentError: It is something else.
+    """
     if given is None:
         return None
-    return (given,) if isinstance(given, str) else tuple(given)
+    if isinstance(given, str):
+        return (given,)
+    texts = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(each, str) for each in texts):
+        raise InvalidArgumentError(f"{given!r} is neither a text nor several", hint="Give a str or a list of them.")
+    return texts
+
+
+def path_of(given: str | Path, what: str) -> str:
+    """A path as a text.
+
+    Raises:
+        InvalidArgumentError: It is none.
+    """
+    try:
+        return os.fsdecode(given)
+    except TypeError as error:
+        raise InvalidArgumentError(f"`{what}` is {given!r}, which is no path", hint="Give a str or a Path.") from error
 
 
 def watched() -> AbstractContextManager[Progress]:
@@ -90,6 +122,22 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._version.label} ({self._id})>"
+
+    def __copy__(self) -> Self:
+        return type(self)(self._id, session=self._session)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        settings = self._session.settings
+        if not self._session.is_plain or urlsplit(settings.catalog_url).password is not None:
+            raise InvalidArgumentError(
+                f"the {type(self).__name__} {self._id} can't be pickled: "
+                + ("its catalog's URL holds a password" if self._session.is_plain else "its session was put together"),
+                hint="Pass on its id, and open it there with `Dataset.get`.",
+            )
+        return _reopened, (type(self), self._id, settings)
 
     @property
     def id(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.handle.base import Handle, texts_of
+from dataset_tasks.handle.base import Handle, path_of, texts_of
 from dataset_tasks.ops import requests as r
 from dataset_tasks.progress import SILENT, Progress
 
@@ -56,9 +55,11 @@ class Changing(Handle):
         """
         request = r.AddFiles(
             ref=self._id,
-            path=os.fsdecode(path),
+            path=path_of(path, "path"),
             wildcard=texts_of(wildcard),
-            local_base_folder=os.fsdecode(local_base_folder) if local_base_folder is not None else None,
+            local_base_folder=path_of(local_base_folder, "local_base_folder")
+            if local_base_folder is not None
+            else None,
             dataset_path=dataset_path,
             recursive=recursive,
             max_workers=max_workers,
@@ -128,7 +129,7 @@ class Changing(Handle):
         """
         request = r.SyncFolder(
             ref=self._id,
-            path=os.fsdecode(local_path),
+            path=path_of(local_path, "local_path"),
             dataset_path=dataset_path,
             wildcard=texts_of(wildcard),
             exclude=texts_of(exclude) or (),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_tasks import lookup
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
-from dataset_tasks.handle.base import Handle
+from dataset_tasks.handle.base import Handle, texts_of
 from dataset_tasks.model import JsonValue, Version
 from dataset_tasks.report import Logger
 
@@ -21,12 +21,12 @@ class Labels(Handle):
 
     def add_tags(self, tags: str | Iterable[str]) -> None:
         """Adds tags; those it has stay."""
-        new = [tags] if isinstance(tags, str) else list(tags)
+        new = texts_of(tags) or ()
         self._change(lambda version: {"tags": [*version.tags, *new]})
 
     def remove_tags(self, tags: str | Iterable[str]) -> None:
         """Takes tags away; those it does not have are ignored."""
-        gone = {tags} if isinstance(tags, str) else set(tags)
+        gone = texts_of(tags) or ()
         self._change(lambda version: {"tags": [tag for tag in version.tags if tag not in gone]})
 
     def get_logger(self) -> Logger:

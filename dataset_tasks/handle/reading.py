@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_tasks.errors import SourceError
-from dataset_tasks.handle.base import Handle, VersionArg, id_of, texts_of
+from dataset_tasks.handle.base import Handle, VersionArg, id_of, path_of, texts_of
 from dataset_tasks.model import FileEntry, LinkEntry
 from dataset_tasks.ops import requests as r
 from dataset_tasks.view import VersionDiff
@@ -159,7 +158,7 @@ class Reading(Handle):
         return self._copy(
             r.GetCopy(
                 ref=self._id,
-                target=os.fsdecode(target_folder),
+                target=path_of(target_folder, "target_folder"),
                 overwrite=overwrite,
                 part=part,
                 num_parts=num_parts,
@@ -192,7 +191,7 @@ class Reading(Handle):
         except SourceError as error:  # a link: which ones, the verify will tell
             if error.retryable:
                 raise
-        folder = os.fsdecode(path) if path is not None else None
+        folder = path_of(path, "local_copy_path") if path is not None else None
         mode: Any = "size" if skip_hash else "hash"  # Any: a literal mypy can't see through the conditional
         bad = self._run_watched(r.Verify(ref=self._id, path=folder, mode=mode), r.VerifyResult).bad
         for each in bad if verbose else ():

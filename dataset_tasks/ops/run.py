@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from dataset_tasks.errors import AlreadyExistsError, KeyReusedError, NotFoundError
 from dataset_tasks.model import JsonValue, State, Version
 from dataset_tasks.ops.context import RANDOM_KEY, STANDS, Context, about, digest
+from dataset_tasks.ops.fields import check_fields
 from dataset_tasks.ops.requests import OPERATIONS, Request, Result
 from dataset_tasks.ops.settling import settle
 from dataset_tasks.ops.wire import result_from_json
@@ -38,6 +39,7 @@ def run(
     kept: Kept | None = None,
 ) -> Result:
     """Runs one operation; see `Session.run` and, for `kept`, `Context`."""
+    check_fields(request)
     session.look_again()
     context = Context(
         session=session,
