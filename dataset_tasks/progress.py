@@ -76,10 +76,9 @@ class _LogTask:
         seconds = max(time.monotonic() - self.started, 1e-9)
         of = f" of {self.files}" if self.files is not None else ""
         size, rate = _megabytes(self.done_bytes), _megabytes(int(self.done_bytes / seconds))
+        moved = f", {size}, {rate}/s" if self.done_bytes else ""  # none where an earlier step has moved them already
         word = "file" if (self.files or self.done_files) == 1 else "files"
-        self.log.info(
-            "%s: %d%s %s, %s, %s/s, %.1f s%s", self.title, self.done_files, of, word, size, rate, seconds, tail
-        )
+        self.log.info("%s: %d%s %s%s, %.1f s%s", self.title, self.done_files, of, word, moved, seconds, tail)
 
 
 def _megabytes(count: int) -> str:
