@@ -107,7 +107,6 @@ def test_a_rebuild_that_is_killed_goes_on(filled: dict[str, Any], call: Command,
 def test_what_was_reported_before_and_after_the_end_of_a_draft_comes_back_with_its_files(
     call: Command, done: Command, home: Path, tmp_path: Path
 ) -> None:
-    """R31."""
     (tmp_path / "plot.png").write_bytes(b"not really a picture")
     (tmp_path / "sound.wav").write_bytes(b"silence")
     draft = done("create", "demo/told", "-q").out.strip()
