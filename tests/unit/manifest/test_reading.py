@@ -61,7 +61,7 @@ def test_one_folder_reads_only_the_segments_it_lies_in(shelf, manifest):
     opened = Manifest(manifest.index, shelf.read)
     read: list[int] = []
     decode = opened._packs.read
-    opened._packs.read = lambda segment, columns: read.append(segment.group) or decode(segment, columns)
+    opened._packs.read = lambda segment, *how, **more: read.append(segment.group) or decode(segment, *how, **more)
     assert sum(len(table) for table in opened.entries_under("test", ("path",))) == COUNT // 2
     assert len(read) <= len(manifest.index.segments) / 2 + 1
     assert list(opened.entries_under("tes")) == []
@@ -71,7 +71,7 @@ def test_one_entry_decodes_one_segment(shelf, manifest):
     opened = Manifest(manifest.index, shelf.read)
     read: list[int] = []
     decode = opened._packs.read
-    opened._packs.read = lambda segment, columns: read.append(segment.group) or decode(segment, columns)
+    opened._packs.read = lambda segment, *how, **more: read.append(segment.group) or decode(segment, *how, **more)
     assert opened.find("train/00007") == file_entry(b"train/00007", 7)
     assert len(read) == 1
     assert opened.find("train/00008") is None
