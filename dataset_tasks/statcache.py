@@ -4,11 +4,13 @@ A cache and nothing more: it may be deleted at any time, several processes may u
 (locked, full, damaged, from another release) costs a hash and never an error.
 
 A row says: this name, in this folder, with this device, inode, size, mtime and ctime, has this SHA-256. All of them
-must be equal, and a row is only kept when the file was last touched a good while before its reading began: a file
-that changes twice within one tick of the file system's clock keeps its times, and would keep its old hash with them
-(git calls such entries racy). Nor is a row kept of a file in memory (tmpfs): there a file keeps its times for good when
-it is written through a memory map, as `numpy.memmap` does. Rows carry a checksum, because a flipped bit in a hash would
-be believed for ever.
+must be equal, and a row is only kept when the file was last touched a minute before its reading began: a file that
+changes twice in a short time may keep its times, and would keep its old hash with them (git calls such entries racy).
+On a disk that is one tick of the file system's clock for plain writes. A page that is written through a memory map, as
+`numpy.memmap` does, tells of its first write only, and of the next one not before the kernel has written it back: after
+`dirty_expire_centisecs` and `dirty_writeback_centisecs` of Linux, 35 seconds where nobody changed them. Nor is a row
+kept of a file in memory (tmpfs): nothing is written back there, so a map changes it without a trace for good. Rows carry
+a checksum, because a flipped bit in a hash would be believed for ever.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How much older than its reading a file must be (nanoseconds): above the coarsest clock of a file system in use (FAT: 2 s).
-RACY_NS = 2_100_000_000
+#: How much older than its reading a file must be (nanoseconds): above what Linux takes to write a page back, and above the
+#: coarsest clock of a file system in use (FAT: 2 s).
+RACY_NS = 60_000_000_000
 
 #: File systems on which writing to mapped memory leaves a file's times as they were.
 FORGETFUL = frozenset({"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"})

@@ -182,7 +182,7 @@ class Builder:
         table = table.combine_chunks()
         first, last = bounds_of(table)
         pack, group, sources = self._writer.add(table)
-        unknown = [key for key in chunk_keys([sources]) if key not in self._objects]
+        unknown = sorted(key for key in chunk_keys([sources]) if key not in self._objects)
         if unknown:
             raise InvalidArgumentError(
                 f"entries from {quoted(first)} to {quoted(last)} refer to chunks {unknown} of which no reference is known",

@@ -114,6 +114,12 @@ def _integers(code: str, kind: pa.DataType, values: Iterable[int]) -> pa.Array:
     return pa.Array.from_buffers(kind, len(data), [None, pa.py_buffer(data)])
 
 
+def ints_of(column: pa.Array) -> list[int]:
+    """The values of a column of 32-bit integers without nulls: many times faster than `to_pylist`."""
+    held = column.buffers()[1]
+    return memoryview(held).cast("B").cast("i")[column.offset : column.offset + len(column)].tolist() if held else []
+
+
 def binaries(values: Sequence[bytes]) -> pa.Array:
     """A column of byte strings, 2 GiB at most in all."""
     return _variable(pa.binary(), values, None)

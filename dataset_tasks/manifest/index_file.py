@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset_tasks.errors import IntegrityError
-from dataset_tasks.kernels import pc
 from dataset_tasks.manifest.codec import damaged
-from dataset_tasks.manifest.columns import NO_TEXT, binaries, constant, digests, flat, int32s, int64s, strings
+from dataset_tasks.manifest.columns import binaries, constant, digests, flat, int32s, int64s, ints_of, strings
 from dataset_tasks.manifest.segments import Segment
 from dataset_tasks.manifest.sources import Sources, chunk_keys, numbered
 from dataset_tasks.model import ObjectRef
@@ -185,14 +184,14 @@ def _read(table: pa.Table, described: object) -> Stored:
         for key, *ref in zip(*(needs[name].to_pylist() for name in _NEEDS.names[2:]), strict=True)
         if key is not None and None not in ref
     }
-    chunks, owners = (pc.fill_null(flat(needs[name]), NO_TEXT) for name in ("object", "owner"))
+    chunks, owners = (strings([each or "" for each in needs[name].to_pylist()]) for name in ("object", "owner"))
     numbers = flat(rows["sources"])
-    bounds = pc.min_max(numbers.flatten()).as_py()
-    if len(numbers.flatten()) and not 0 <= bounds["min"] <= bounds["max"] < len(needs):
-        raise ValueError(f"a segment has sources up to {bounds['max']}, of {len(needs)}")
-    sources = (
-        Sources(chunks, owners, numbers.values.slice(a, b - a)) for a, b in pairwise(numbers.offsets.to_pylist())
-    )
+    starts = numbers.offsets.to_pylist()
+    used = numbers.values.slice(starts[0], starts[-1] - starts[0])
+    wrong = set(ints_of(used)).difference(range(len(needs)))
+    if wrong:
+        raise ValueError(f"a segment has a source {wrong.pop()}, of {len(needs)}")
+    sources = (Sources(chunks, owners, numbers.values.slice(a, b - a)) for a, b in pairwise(starts))
     return _assembled(tuple(_segments(rows, sources)), objects, described)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from zlib import crc32
 
-from dataset_tasks.manifest.sources import NO_SOURCES, Sources, chunk_keys
+from dataset_tasks.manifest.sources import NO_SOURCES, Sources
 
 Digest: TypeAlias = bytes
 """32 raw bytes of SHA-256."""
@@ -86,7 +86,7 @@ class Segment:
     @property
     def chunks(self) -> tuple[str, ...]:
         """Keys of the chunks its entries refer to, sorted."""
-        return tuple(chunk_keys([self.sources]))
+        return tuple(sorted({key for key in self.sources.chunks.to_pylist() if key}))
 
 
 @dataclass(frozen=True, slots=True, order=True)

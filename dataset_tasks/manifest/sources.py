@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from dataset_tasks.kernels import pc
-from dataset_tasks.manifest.columns import NO_TEXT, SCHEMA, flat, int32s, strings
+from dataset_tasks.manifest.columns import NO_TEXT, SCHEMA, flat, int32s, ints_of, strings
 
 
 class Sources:
@@ -46,6 +46,10 @@ class Sources:
         """The id of each one's owner."""
         return self._owners if self._rows is None else self._owners.take(self._rows)
 
+    def chunk_rows(self) -> tuple[pa.Array, Sequence[int]]:
+        """A column of keys that others may share, and which rows of it are those of its chunks."""
+        return self._chunks, range(len(self._chunks)) if self._rows is None else ints_of(self._rows)
+
     def __len__(self) -> int:
         return len(self._chunks if self._rows is None else self._rows)
 
@@ -65,10 +69,17 @@ class Sources:
 NO_SOURCES = Sources.of(())
 
 
-def chunk_keys(all_sources: Iterable[Sources]) -> list[str]:
-    """The keys of all chunks that some sources name, each once."""
-    found = [sources.chunks for sources in all_sources]
-    return [key for key in pa.concat_arrays(found).unique().to_pylist() if key] if found else []
+def chunk_keys(all_sources: Iterable[Sources]) -> set[str]:
+    """The keys of all chunks that some sources name."""
+    by_column: dict[int, tuple[pa.Array, set[int]]] = {}  # segments of an index share one
+    for sources in all_sources:
+        column, rows = sources.chunk_rows()
+        by_column.setdefault(id(column), (column, set()))[1].update(rows)
+    found: set[str] = set()
+    for column, used in by_column.values():
+        keys = column.to_pylist()
+        found.update(keys[row] for row in used)
+    return found - {""}
 
 
 def numbered(chunks: pa.Array, owners: pa.Array) -> tuple[Sources, pa.Array]:

@@ -979,6 +979,23 @@ def test_files_touched_just_before_they_were_read_are_read_again(tmp_path):
         assert scanned.read_bytes == 4
 
 
+def test_a_file_that_is_written_through_a_map_while_its_page_waits_for_the_disk_is_read_again(tmp_path):
+    """The second write leaves size, times and inode as the first one made them."""
+    half_a_minute = 30 * 10**9
+    (tmp_path / "root").mkdir()
+    file = tmp_path / "root" / "a"
+    with file.open("w+b") as opened:
+        opened.write(b"1" * 4096)
+        opened.flush()
+        with mmap.mmap(opened.fileno(), 4096) as mapped:
+            mapped[0:1] = b"2"
+            before = file.stat()
+            with StatCache(tmp_path / "cache", clock=lambda: before.st_mtime_ns + half_a_minute) as cache:
+                assert scan(tmp_path / "root", cache=cache)[0] == hashes(a=b"2" + b"1" * 4095)
+            mapped[0:1] = b"3"
+            assert cached_scan(tmp_path / "root", tmp_path / "cache")[0] == hashes(a=b"3" + b"1" * 4095)
+
+
 @pytest.mark.usefixtures("kept_in_memory_too")
 def test_a_known_file_that_became_something_else_is_an_error(tmp_path):
     root = tmp_path / "root"
