@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
@@ -16,6 +17,7 @@ from dataset_tasks.errors import StorageUnavailableError
 from dataset_tasks.store.base import ObjectReader, check_range, cut_short
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 #: What one request moves at most (bytes), up or down; longer ranges are read as several requests at once.
 BLOCK_BYTES: Final = 4 << 20
@@ -28,6 +30,8 @@ _GAP: Final = 256 << 10
 #: A stream that came so far (bytes) is read ahead of.
 _STREAM: Final = 1 << 20
 _STREAMS: Final = 8
+#: A request that has failed for less (seconds) is asked again without a word.
+_QUIET: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,10 @@ class Patience:
 
 
 class Trouble:
-    """Asks for one object, again and again while the store may come back. Thread-safe: its parts share the patience."""
+    """Asks for one object, again and again while the store may come back. Thread-safe: its parts share the patience.
+
+    What fails for more than a second is told in the log each time, so that nobody takes the wait for a hang.
+    """
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
@@ -78,6 +85,9 @@ class Trouble:
                     raise StorageUnavailableError(
                         f"{error.message} (given up after {tries} tries in {spent:.1f} s)", hint=error.hint
                     ) from error
+                if spent >= _QUIET:
+                    told = "%s: try %d, asked again in %.1f s, for %.0f s at most"
+                    _log.warning(told, error.message, tries, wait, patience.seconds - spent)
             patience.pause(wait)
 
 

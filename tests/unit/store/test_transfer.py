@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 
@@ -73,6 +74,14 @@ def test_an_answer_that_comes_late_is_waited_for_with_growing_pauses() -> None:
     clock = Clock()
     assert Trouble(patience(clock)).persist(failing(5)) == "answer"
     assert 0.1 * 31 <= clock.now <= 0.2 * 31
+
+
+def test_a_wait_of_more_than_a_second_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    Trouble(patience(Clock())).persist(failing(2))
+    assert caplog.messages == []
+    Trouble(patience(Clock())).persist(failing(7))
+    assert re.fullmatch(r"busy: try 7, asked again in \d+\.\d s, for 1\d\d s at most", caplog.messages[-1])
+    assert 3 <= len(caplog.messages) <= 5
 
 
 def test_the_deadline_ends_it_and_the_error_counts() -> None:
