@@ -287,8 +287,8 @@ def main() -> None:
             "CPU seconds (user and system) of the whole command, starts included, medians of "
             f"{given.repeat} interleaved runs. S: 20,000 files of 4 KiB. M: 2,000 files, 10 KiB to 2 MiB, 1.1 GB. L: 4 files "
             "of 512 MiB. v2 changes, adds and removes a hundredth of the files (L: one file edited in five places). "
-            "All tools begin with files a minute old. Every copy of v2 was compared byte for byte. git and restic store as they add; ClearML was driven without its "
-            "server, its start not counted; what takes minutes on M or L is measured there with --all. "
+            "Files are a minute old when this project first reads them. Every copy of v2 was compared byte for byte. git and "
+            "restic store as they add; ClearML was driven without its server, its start not counted; what takes minutes on M or L is measured there with --all. "
             + versions([tool for tool in tools if any(tool.name == ran for _, ran, _ in found.costs)], folder)
             + "."
             + failures(found)
