@@ -276,7 +276,7 @@ def test_mistakes_in_arguments_are_raised_all_the_same(final, tmp_path):
         version.get_mutable_local_copy(tmp_path / "x", raise_on_error=False, part=3, num_parts=2)
     with pytest.raises(InvalidArgumentError):
         version.get_local_copy(raise_on_error=False, files="../x")
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidArgumentError, match="target_folder"):
         version.get_mutable_local_copy(None, raise_on_error=False)
 
 
