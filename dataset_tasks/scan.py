@@ -21,10 +21,11 @@ from dataset_tasks.sources import Source
 from dataset_tasks.statcache import StatCache, trusted
 from dataset_tasks.walk import Files, Findings, Problem, Walk
 
-__all__ = ["BATCH_ROWS", "Batch", "Problem", "Scan", "Source", "open_source"]
+__all__ = ["BATCH_ROWS", "HINT_UNREADABLE", "Batch", "Problem", "Scan", "Source", "open_source"]
 
 #: Rows of every batch but the last.
 BATCH_ROWS = 4096
+HINT_UNREADABLE = 'Mend them, leave them out with `exclude`, or go on without them: `on_error="skip"`, `--skip-errors` of add and sync.'
 
 _ROWS_AHEAD = 4 * BATCH_ROWS
 _MESSAGE_LINES = 100
@@ -200,7 +201,7 @@ class Scan:
         return SourceError(
             f"{count} can't be added:\n" + "\n".join(lines),
             paths=tuple(paths.show(problem.path) for problem in problems),
-            hint='Mend them, leave them out with `exclude`, or go on without them: `on_error="skip"`, `--skip-errors`.',
+            hint=HINT_UNREADABLE,
         )
 
     # --- from the walk into the queue --------------------------------------------------------------------------------

@@ -16,7 +16,10 @@ from dataset_tasks.errors import IntegrityError
 from dataset_tasks.manifest.columns import SCHEMA
 from dataset_tasks.manifest.sources import PACK_SCHEMA, Sources, join, split, stored_columns
 
-HINT_DAMAGED = "Restore the object from a backup of the store; `dataset-tasks verify` lists what else is damaged."
+HINT_DAMAGED = (
+    "`dataset-tasks repair` heals it where the same bytes are still somewhere; else restore the object from a backup of the "
+    "store. `dataset-tasks check` lists what else is damaged."
+)
 
 _ENCODINGS = {
     "path": "DELTA_BYTE_ARRAY",

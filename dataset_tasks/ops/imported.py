@@ -30,7 +30,7 @@ from dataset_tasks.ops.packing import Job, Packed, chunk_bytes, pack
 from dataset_tasks.ops.remembered import Remembered, key_of
 from dataset_tasks.ops.requests import AddFiles, SyncFolder, Upload
 from dataset_tasks.progress import Task
-from dataset_tasks.scan import Batch
+from dataset_tasks.scan import HINT_UNREADABLE, Batch
 from dataset_tasks.sources import pinned
 
 #: How many files go into one chunk.
@@ -176,7 +176,7 @@ class _Problems:
         raise SourceError(
             "\n".join([f"{count:,} object{'s' if count > 1 else ''} can't be added:", *shown, *more]),
             paths=tuple(self._urls),
-            hint='Mend them, leave them out with `exclude`, or go on without them: `on_error="skip"`, `--skip-errors`.',
+            hint=HINT_UNREADABLE,
         )
 
 

@@ -16,7 +16,7 @@ from dataset_tasks.session import open_session
 
 from .conftest import Command
 
-PROGRAM = [sys.executable, "-m", "dataset_tasks.cli"]
+PROGRAM = [sys.executable, "-m", "dataset_tasks"]
 HEAVY = {"sqlalchemy", "pyarrow", "pandas", "numpy", "boto3", "alembic", "obstore", "pandera"}
 
 
