@@ -6,8 +6,9 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 
-from dataset_tasks.errors import IntegrityError
+from dataset_tasks.errors import IntegrityError, ObjectMissingError
 from dataset_tasks.manifest import STORED, Entry
 from dataset_tasks.members import Member, RangedReader, member_pieces, read_member
 from dataset_tasks.paths import show
@@ -53,14 +54,15 @@ class EntryReader(_Reader):
         entry: What to read.
 
     Raises:
-        IntegrityError: While reading: the bytes are not those of the entry.
+        IntegrityError: The chunk is gone, or while reading: the bytes are not those of the entry. Names the file.
     """
 
     def __init__(self, open_chunk: Callable[[], RangedReader], entry: Entry) -> None:
         super().__init__(entry.size)
         self._open_chunk = open_chunk
-        self._chunk = open_chunk()
         self._entry = entry
+        with self._naming():
+            self._chunk = open_chunk()
         self._member = Member(entry.path, entry.size, entry.hash, entry.offset, entry.stored, entry.method)
         self._sha = hashlib.sha256()
         self._hashed_to = 0
@@ -72,10 +74,11 @@ class EntryReader(_Reader):
         """The rest; the whole file at once is checked before it is handed out."""
         if self._at or not self._size:
             return super().readall() or b""
-        try:
-            data = read_member(self._chunk, self._member)
-        except IntegrityError:
-            data = read_member(self._open_chunk(), self._member)
+        with self._naming():
+            try:
+                data = read_member(self._chunk, self._member)
+            except IntegrityError:
+                data = read_member(self._open_chunk(), self._member)
         self._at = self._size
         return data
 
@@ -84,10 +87,24 @@ class EntryReader(_Reader):
         length = min(len(buffer), max(self._entry.size - self._at, 0))
         if not length:
             return 0
-        data = self._checked(self._stored(length) if self._entry.method == STORED else self._inflated(length))
+        with self._naming():
+            data = self._checked(self._stored(length) if self._entry.method == STORED else self._inflated(length))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Errors of the chunk say which file can't be read for them."""
+        try:
+            yield
+        except (IntegrityError, ObjectMissingError) as error:
+            if isinstance(error, IntegrityError) and error.paths:
+                raise
+            path = show(self._entry.path)
+            raise IntegrityError(
+                f"{path} can't be read: {error.message}", paths=(path,), hint=error.hint, kind=error.kind
+            ) from error
 
     def _stored(self, length: int) -> bytes:
         return self._chunk.pread(self._entry.offset + self._at, length)

@@ -118,15 +118,6 @@ class Registry(Writes):
             landed=lambda _connection: None,
         )
 
-    def condemn(self, keys: Collection[str]) -> None:
-        """Marks live objects that no manifest refers to any more; their bytes may go from now on."""
-        where = t.objects.c.key.in_(list(keys)) & (t.objects.c.state == "live")
-        values = {"state": "condemned", "condemned": self._now()}
-        self.db.write(
-            lambda connection: bool(connection.execute(sa.update(t.objects).where(where).values(**values))),
-            landed=lambda _connection: None,
-        )
-
     def mark_journaled(self, sequences: Collection[int]) -> None:
         """Records that the journal objects of these events stand."""
         where = t.events.c.sequence.in_(list(sequences))

@@ -92,6 +92,18 @@ def texts_of(given: object) -> tuple[str, ...] | None:
     return texts
 
 
+def wanted_of(given: object) -> tuple[str, ...]:
+    """The patterns of the files wanted; none for all of them.
+
+    Raises:
+        InvalidArgumentError: They are an empty list, which names no file.
+    """
+    texts = texts_of(given)
+    if given is not None and not texts:
+        raise InvalidArgumentError("`files` is empty: it names no file", hint="Leave it out for all files.")
+    return texts or ()
+
+
 def path_of(given: str | Path, what: str) -> str:
     """A path as a text.
 

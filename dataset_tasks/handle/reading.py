@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_tasks.errors import SourceError
-from dataset_tasks.handle.base import Handle, VersionArg, id_of, path_of, texts_of
+from dataset_tasks.handle.base import Handle, VersionArg, id_of, path_of, wanted_of
 from dataset_tasks.model import FileEntry, LinkEntry
 from dataset_tasks.ops import requests as r
 from dataset_tasks.view import VersionDiff
@@ -107,10 +107,11 @@ class Reading(Handle):
             raise_on_error: False gives None instead of an error.
             part: Which of `num_parts` parts, from 0.
             num_parts: Into how many parts of like size the files are split.
-            files: Patterns of the files wanted.
+            files: Patterns of the files wanted; each must match one.
             max_workers: Threads.
 
         Raises:
+            NotFoundError: A pattern of `files` matches none.
             StateError: The version is not final.
             IntegrityError: Stored bytes are not what was finalized; the files are named.
             SourceError: Links are gone or changed; they are named.
@@ -121,7 +122,7 @@ class Reading(Handle):
                 soft_links=use_soft_links,
                 part=part,
                 num_parts=num_parts,
-                files=texts_of(files) or (),
+                files=wanted_of(files),
                 max_workers=max_workers,
             ),
             raise_on_error,
@@ -150,6 +151,7 @@ class Reading(Handle):
             max_workers: Threads.
 
         Raises:
+            NotFoundError: As `get_local_copy`.
             TargetError: The folder can't take it.
             StateError: The version is not final.
             IntegrityError: Stored bytes are not what was finalized.
@@ -162,7 +164,7 @@ class Reading(Handle):
                 overwrite=overwrite,
                 part=part,
                 num_parts=num_parts,
-                files=texts_of(files) or (),
+                files=wanted_of(files),
                 max_workers=max_workers,
             ),
             raise_on_error,

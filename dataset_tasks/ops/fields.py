@@ -8,15 +8,15 @@ import typing
 from collections.abc import Mapping
 from functools import cache
 from os import PathLike
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from dataset_tasks import model
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.ops.requests import Request
+from dataset_tasks.ops.requests import AtLeast, Request
 
 
 def check_fields(request: Request) -> None:
-    """Refuses values of another type than their field's. Whether a choice is known, its operation says.
+    """Refuses values of another type than their field's, or below its bound. Whether a choice is known, its operation says.
 
     Raises:
         InvalidArgumentError: A field holds something else; names the first one.
@@ -32,7 +32,9 @@ def check_fields(request: Request) -> None:
 
 @cache
 def _types(cls: Any) -> dict[str, Any]:  # Any: a type, type hints
-    hints = typing.get_type_hints(cls, localns=vars(model))  # JsonValue is recursive: its names live there
+    hints = typing.get_type_hints(
+        cls, localns=vars(model), include_extras=True
+    )  # JsonValue is recursive: its names live there
     return {spec.name: hints[spec.name] for spec in dataclasses.fields(cls)}
 
 
@@ -40,6 +42,10 @@ def _fits(hint: Any, held: object) -> bool:  # Any: type hints
     origin, args = get_origin(hint), get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(each, held) for each in args)
+    if origin is Annotated:
+        kind, *bounds = args
+        lowest = max(bound.lowest for bound in bounds if isinstance(bound, AtLeast))
+        return _fits(kind, held) and isinstance(held, int | float) and held >= lowest
     if origin is tuple:
         return isinstance(held, tuple | list) and all(_fits(args[0], each) for each in held)
     if origin is Mapping:
@@ -58,5 +64,14 @@ def _words(hint: Any) -> str:  # Any: type hints
 
     >>> _words(tuple[str, ...] | None)
     'tuple[str, ...] | None'
+    >>> _words(Annotated[int, AtLeast(1)] | None)
+    'int of at least 1 | None'
     """
-    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " | ".join(map(_words, args))
+    if origin is Annotated:
+        return " ".join([_words(args[0]), *(f"of at least {each.lowest}" for each in args[1:])])
+    if hint is types.NoneType:
+        return "None"
+    return hint.__name__ if isinstance(hint, type) and not args else str(hint)

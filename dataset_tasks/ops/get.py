@@ -15,23 +15,29 @@ from dataset_tasks import external
 from dataset_tasks.cache import TreeKey
 from dataset_tasks.catalog.rows import dump
 from dataset_tasks.copies import extract
-from dataset_tasks.errors import IntegrityError, InvalidArgumentError
+from dataset_tasks.errors import IntegrityError, InvalidArgumentError, NotFoundError
 from dataset_tasks.manifest import FILE, LINK, PathRange
 from dataset_tasks.manifest.columns import int64s
 from dataset_tasks.model import Version
 from dataset_tasks.mutable import holds, sweep, write_folder
 from dataset_tasks.ops.context import Context, about, require_final
 from dataset_tasks.ops.requests import GetCopy, GetCopyResult
-from dataset_tasks.paths import DatasetPattern
+from dataset_tasks.paths import DatasetPattern, show
 from dataset_tasks.session import Session
 
 _EVERYTHING = b"", None
 
 
-def run(context: Context, request: GetCopy) -> GetCopyResult:
+def run(context: Context, request: GetCopy, *, may_be_empty: bool = False) -> GetCopyResult:
     """Gives the shared read-only copy, or fills a folder of the user's own.
 
+    Args:
+        context: Where it is done.
+        request: What is wanted.
+        may_be_empty: A pattern that matches no file is no mistake.
+
     Raises:
+        NotFoundError: A pattern of `files` matches no file of the version.
         StateError: The version is not final, or was deleted while it was read.
         SourceError: External links are gone, or changed since they were added; they are named and there is no copy.
         SourceUnavailableError: The servers of external links do not answer; trying again may help.
@@ -45,10 +51,10 @@ def run(context: Context, request: GetCopy) -> GetCopyResult:
     if "run_id" in context.origin:  # a run of a plan, a DAG or a flow
         context.session.catalog.add_read(version.id, context.origin)
     try:
-        return _copied(context, request, version)
+        return _copied(context, request, version, may_be_empty)
     except IntegrityError as error:
         now = _moved_since(context, version, error)
-    return _copied(context, request, now)
+    return _copied(context, request, now, may_be_empty)
 
 
 def _moved_since(context: Context, version: Version, error: IntegrityError) -> Version:
@@ -65,10 +71,15 @@ def _moved_since(context: Context, version: Version, error: IntegrityError) -> V
     return now
 
 
-def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResult:
+def _copied(context: Context, request: GetCopy, version: Version, may_be_empty: bool) -> GetCopyResult:
     wanted = _Wanted(context.session, version, request)
     fetch_link = partial(external.fetch, stores=context.session.stores)
     files, size = wanted.totals()
+    if wanted.idle and not may_be_empty:
+        raise NotFoundError(
+            f"No file of {version.label} matches {', '.join(map(show, wanted.idle))}",
+            hint="See `list_files()`, or `dataset-tasks ls`, for what is there.",
+        )
     with context.progress.task(f"{version.dataset}: copy", files=files, bytes=size) as task:
         if request.target is not None and _is_done(context, request.target, wanted):
             place = Path(os.path.expanduser(request.target)).absolute()
@@ -104,8 +115,8 @@ def _copied(context: Context, request: GetCopy, version: Version) -> GetCopyResu
 
 
 def read_only_copy(context: Context, ref: str, *, files: Sequence[str] = ()) -> Path:
-    """The shared copy of a version, or of the files that patterns name: held until this process ends."""
-    return Path(run(context, GetCopy(ref=ref, files=tuple(files))).folder)
+    """The shared copy of a version, or of the files that patterns name, if any: held until this process ends."""
+    return Path(run(context, GetCopy(ref=ref, files=tuple(files)), may_be_empty=True).folder)
 
 
 def _is_done(context: Context, target: str, wanted: _Wanted) -> bool:
@@ -147,7 +158,13 @@ class _Wanted:
             )
         self.manifest = session.manifest(version)
         self._request, self._stores = request, session.stores
-        self._patterns = [DatasetPattern(each) for each in request.files]
+        self._patterns = {each: DatasetPattern(each) for each in request.files}
+        self._met: set[str] = set()
+
+    @property
+    def idle(self) -> list[str]:
+        """The patterns that matched nothing; known once the totals are."""
+        return [each for each in self._patterns if each not in self._met]
 
     def tables(self) -> Iterator[pa.Table]:
         """The entries, sorted by path."""
@@ -203,12 +220,15 @@ class _Wanted:
     def _matches(self, paths: Sequence[bytes]) -> list[bool]:
         if not self._patterns:
             return [True] * len(paths)
-        return [any(pattern.matches(path) for pattern in self._patterns) for path in paths]
+        hits = {text: [pattern.matches(path) for path in paths] for text, pattern in self._patterns.items()}
+        self._met.update(text for text, each in hits.items() if any(each))
+        return [any(each) for each in zip(*hits.values(), strict=True)]
 
     def _span(self) -> PathRange:
         if len(self._patterns) != 1:
             return PathRange(*_EVERYTHING)
-        return PathRange(*self._patterns[0].span())
+        [pattern] = self._patterns.values()
+        return PathRange(*pattern.span())
 
 
 def _part(tables: Iterator[pa.Table], part: int, parts: int, whole: int) -> Iterator[pa.Table]:

@@ -185,7 +185,8 @@ def test_what_is_condemned_and_needed_after_all_is_taken_back(
     catalog: Catalog, draft: Callable[[str], Version]
 ) -> None:
     committed(catalog, draft("a"), "i", "chunks/a.zip")
-    catalog.condemn(["chunks/a.zip"])
+    gone = catalog.mark({"indexes/i.parquet": set()}, grace=0, apply=True)
+    assert [each.key for each in gone.condemned] == ["chunks/a.zip"]
     marked = catalog.mark({"indexes/i.parquet": {"chunks/a.zip"}}, grace=0, apply=True)
     assert marked.revived == ("chunks/a.zip",)
     assert catalog.known_keys()["chunks/a.zip"] == "live"

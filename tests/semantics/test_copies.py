@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tasks import Dataset
-from dataset_tasks.errors import IntegrityError, InvalidArgumentError, StateError, TargetError
+from dataset_tasks.errors import IntegrityError, InvalidArgumentError, NotFoundError, StateError, TargetError
 from dataset_tasks.targets import Target
 
 FILES = {"a": "1", "sub/b": "2", "sub/deep/c": "33", "empty": ""}
@@ -172,6 +172,19 @@ def test_files_narrows_a_copy_to_patterns(final, content):
     assert content(version.get_local_copy(files="sub")) == {"sub/b": "2", "sub/deep/c": "33"}
     assert content(version.get_local_copy(files=["a", "c"], max_workers=1)) == {"a": "1", "sub/deep/c": "33"}
     assert content(version.get_local_copy()) == FILES
+
+
+@pytest.mark.parametrize(
+    ("files", "named"), [("typo", "typo"), (["a", "*.cvs", "sub/*"], r"\*\.cvs"), (["sub/*", "sub/x"], "sub/x")]
+)
+def test_a_pattern_that_matches_no_file_is_an_error_that_names_it_and_there_is_no_copy(final, tmp_path, files, named):
+    version = final(FILES)
+    with pytest.raises(NotFoundError, match=f"matches {named}\n"):
+        version.get_mutable_local_copy(tmp_path / "copy", files=files)
+    assert not (tmp_path / "copy").exists()
+    with pytest.raises(NotFoundError, match=f"matches {named}\n"):
+        version.get_local_copy(files=files, part=0, num_parts=2)
+    assert version.get_local_copy(raise_on_error=False, files=files) is None
 
 
 @pytest.mark.parametrize("twins", [("readme", "README"), ("\u00fc", "u\u0308"), ("a/x", "A/y")])

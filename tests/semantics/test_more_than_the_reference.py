@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dataset_tasks import Dataset
-from dataset_tasks.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, StateError
+from dataset_tasks.errors import AlreadyExistsError, IntegrityError, InvalidArgumentError, NotFoundError, StateError
 from dataset_tasks.handle.base import default_session
 from dataset_tasks.model import State
 from dataset_tasks.ops.requests import Publish
@@ -141,6 +141,27 @@ def test_open_of_what_is_not_there_or_not_final_is_an_error(final, draft):
             version.open(path)
     with pytest.raises(StateError):
         draft({"a": "1"}).open("a")
+
+
+@pytest.mark.parametrize("compression", ["deflate", "store"])
+@pytest.mark.parametrize("size", [0, 20, 3_000_000], ids=["emptied", "cut", "cut late"])
+def test_open_names_the_file_that_a_damaged_chunk_can_not_give(draft, home, compression, size):
+    version = draft({"big": os.urandom(4_000_000)})
+    version.upload(show_progress=False, compression=compression)
+    version.finalize()
+    (chunk,) = home.rglob("chunks/*.zip")
+    os.truncate(chunk, size)
+    with pytest.raises(IntegrityError, match="big") as raised:
+        version.open("big").read()
+    assert raised.value.paths == ("big",)
+    with pytest.raises(IntegrityError, match="big") as raised, version.open("big") as reader:
+        while reader.read(300_000):
+            pass
+    assert raised.value.paths == ("big",)
+    chunk.unlink()
+    with pytest.raises(IntegrityError, match="big") as raised:
+        version.open("big").read()
+    assert (raised.value.paths, raised.value.kind) == (("big",), "object_missing")
 
 
 # --- frames and differences

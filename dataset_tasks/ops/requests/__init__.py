@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from dataset_tasks.ops.requests.base import AtLeast as AtLeast
 from dataset_tasks.ops.requests.base import Compression as Compression
 from dataset_tasks.ops.requests.base import OnError as OnError
 from dataset_tasks.ops.requests.base import Request as Request

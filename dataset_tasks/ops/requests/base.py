@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The smallest number that a field takes."""
+
+    lowest: int
+
+
+Count: TypeAlias = Annotated[int, AtLeast(0)]
+Positive: TypeAlias = Annotated[int, AtLeast(1)]
 Compression: TypeAlias = Literal["deflate", "store"]
 OnError: TypeAlias = Literal["raise", "skip"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dataset_tasks.model import Input, JsonValue, Keep
-from dataset_tasks.ops.requests.base import OnError, Request, Result
+from dataset_tasks.ops.requests.base import OnError, Positive, Request, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class AddFiles(Request):
     dataset_path: str | None = None
     recursive: bool = True
     on_error: OnError = "raise"
-    max_workers: int | None = None
+    max_workers: Positive | None = None
     connection: str | None = None
 
 
@@ -113,7 +113,7 @@ class SyncFolder(Request):
     dataset_path: str | None = None
     wildcard: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
-    max_workers: int | None = None
+    max_workers: Positive | None = None
     connection: str | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dataset_tasks.model import JsonValue
-from dataset_tasks.ops.requests.base import Request, Result
+from dataset_tasks.ops.requests.base import Count, Request, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +61,9 @@ class Check(Request):
 
     verb: ClassVar[str] = "check"
     ref: str
-    min_files: int | None = None
-    max_files: int | None = None
-    min_bytes: int | None = None
+    min_files: Count | None = None
+    max_files: Count | None = None
+    min_bytes: Count | None = None
     max_change: float | None = None
     tables: tuple[TableCheck, ...] = ()
     call: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dataset_tasks.ops.requests.base import Compression, Request, Result
+from dataset_tasks.ops.requests.base import Compression, Count, Positive, Request, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +17,8 @@ class Upload(Request):
     store: str | None = None
     compression: Compression = "deflate"
     chunk_size: float | None = None
-    max_workers: int | None = None
-    retries: int = 3
+    max_workers: Positive | None = None
+    retries: Count = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dataset_tasks.model import JsonValue, Keep
-from dataset_tasks.ops.requests.base import Request, Result
+from dataset_tasks.ops.requests.base import Positive, Request, Result
 from dataset_tasks.ops.requests.storing import FinalizeResult
 
 
@@ -125,7 +125,7 @@ class GetCopy(Request):
     files: tuple[str, ...] = ()
     part: int | None = None
     num_parts: int | None = None
-    max_workers: int | None = None
+    max_workers: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from dataset_tasks import Dataset
 from dataset_tasks.errors import ConflictError, StateError
 from dataset_tasks.failpoints import Rule
-from dataset_tasks.model import State
+from dataset_tasks.model import Input, State
 from dataset_tasks.ops.requests import (
     AddFiles,
     Build,
@@ -196,3 +197,22 @@ def test_a_build_that_loses_its_draft_to_another_writer_leaves_it_to_that_one(se
     with injected([Rule("build.after_stage", taken)]), pytest.raises(ConflictError):
         session.run(build, key="run/build")
     assert [v.state for v in session.catalog.versions()] == [State.IN_PROGRESS]
+
+
+def test_a_transform_gets_an_empty_folder_for_an_input_whose_pattern_matches_nothing(
+    session: Session, data: Path
+) -> None:
+    """A window without data is no mistake; who asks for a copy by a pattern that matches nothing made one."""
+    source = life(session, data, Create(name="raw", project="lab"))[0].version_id
+
+    def count(inputs: Mapping[str, Path], output: Path) -> None:
+        (output / "count").write_text(
+            f"{len(list(inputs['raw'].rglob('*.csv')))} {len(list(inputs['none'].iterdir()))}"
+        )
+
+    inputs = (Input(name="raw", ref=source), Input(name="none", ref=source, files=("2026/*",)))
+    made = session.run(Create(name="counts", project="lab", inputs=inputs)).version_id
+    session.run(Transform(ref=made, call="test:count"), functions={"test:count": count})
+    session.run(Upload(ref=made))
+    session.run(Finalize(ref=made))
+    assert Dataset(made, session=session).open("count").read() == b"3 0"
