@@ -34,17 +34,19 @@ XCOM_RETURN_KEY = "return_value"
 def operation_key(context: Context) -> str:
     """The key under which the catalog records what this task does: the same for every try.
 
-    `airflow/<dag>/<run>/<task>/<map index>/<begun>`, and how often the run was cleared where it was. A retried task goes
-    on; a cleared one is done anew, and so is one of a run that was deleted and made again: it has the same id, but has
-    begun at another moment. `<begun>` is left out where the run has no such moment.
+    `airflow/<dag>/<run>/<task>/<map index>/<begun>/<last try>`. `<begun>` is when the run began: one that was deleted and
+    made again has the same id. `<last try>` is the number of the last try that the task may make. It stays through
+    retries; when the task is cleared Airflow sets it to the tries until then and those it may make from then on. So a
+    retried task goes on, and a cleared one is done anew. (The run's count of clearings will not do: it goes up for all
+    tasks when one of them is cleared.) What this Airflow does not say is left out.
     """
     ti, dag_run = context["ti"], context["dag_run"]
     key = f"airflow/{ti.dag_id}/{ti.run_id}/{ti.task_id}/{ti.map_index if ti.map_index is not None else -1}"
     begun = getattr(dag_run, "start_date", None)
     if begun is not None:
         key += f"/{begun.astimezone(UTC):%Y%m%dT%H%M%S.%f}"
-    cleared = getattr(dag_run, "clear_number", 0)
-    return f"{key}/{cleared}" if cleared else key
+    last_try = getattr(ti, "max_tries", None)
+    return f"{key}/{last_try}" if last_try is not None else key
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -120,6 +120,34 @@ def test_a_task_that_was_taken_for_dead_changes_nothing_when_it_wakes(
     assert len(content(session, version)) == 7
 
 
+def test_a_task_that_is_cleared_changes_nothing_for_another_of_its_run_that_is_tried_again(
+    airflow: Any, session: Session, noise: Path
+) -> None:
+    from example_flows.demo.services import wait_for
+
+    airflow.unpause("bystander")
+    airflow.trigger("bystander", "first", conf={"folder": str(noise)})
+    for task in ("create", "publish"):
+        there = noise / f"lost_{task}"
+        wait_for(f"{task} to be done", lambda: True if there.exists() else None, timeout=240)  # noqa: B023  # called at once
+        wait_for(
+            "the other to be done",
+            lambda: True if airflow.states("bystander", "first")["other"] == "success" else None,
+            timeout=120,
+        )
+        airflow.clear("bystander", "first", "other")
+        there.with_suffix(".turn").touch()
+    assert airflow.wait_for_run("bystander", "first")["state"] == "success"
+    made = tries(airflow, "bystander", "first")
+    assert (made["create"], made["publish"], made["other"]) == (2, 2, 3)
+    version = only(session, airflow, "bystander")  # no second draft, and its asset event was not lost
+
+    airflow.clear("bystander", "first", "create", "add", "upload", "finalize", "publish")
+    assert airflow.wait_for_run("bystander", "first")["state"] == "success"
+    assert len(versions(session, "bystander")["orders"]) == 2  # what was cleared itself begins anew
+    assert airflow.xcom("bystander", "first", "create")["version_id"] != version.id
+
+
 def _gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -86,6 +87,54 @@ for dag_id in TROUBLE:
         finalize = DatasetFinalizeOperator(task_id="finalize", ref=draft, **RETRIES)
         publish = DatasetPublishOperator(task_id="publish", ref=finalize.output["version_id"], alias="prod")
         chain(create, add, upload, finalize)
+
+
+def lost(context) -> None:
+    """Dies in the first try, when what it made is in the catalog and Airflow has not heard of it: once the test lets it."""
+    if context["ti"].try_number > 1:
+        return
+    name = f"lost_{context['ti'].task_id}"
+    tell(name, str(os.getpid()))
+    turn = Path(context["params"]["folder"], f"{name}.turn")
+    while not turn.exists():
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class LostCreate(DatasetCreateOperator):
+    """Its first answer is lost."""
+
+    def work(self, context):
+        """Creates."""
+        made = super().work(context)
+        lost(context)
+        return made
+
+
+class LostPublish(DatasetPublishOperator):
+    """Its first answer is lost."""
+
+    def work(self, context):
+        """Publishes."""
+        made = super().work(context)
+        lost(context)
+        return made
+
+
+with DAG("bystander", schedule=None, params=FOLDER):
+
+    @task
+    def other():
+        """What is cleared meanwhile."""
+
+    begun = LostCreate(task_id="create", project="bystander", name="orders", **RETRIES)
+    draft = begun.output["version_id"]
+    filled = DatasetAddOperator(task_id="add", ref=draft, path="{{ params.folder }}/orders")
+    stored = DatasetUploadOperator(task_id="upload", ref=draft)
+    made = DatasetFinalizeOperator(task_id="finalize", ref=draft)
+    told = LostPublish(task_id="publish", ref=made.output["version_id"], alias="prod", **RETRIES)
+    other()
+    chain(begun, filled, stored, made)
 
 with DAG("guarded", schedule=None, params=FOLDER):
     begun = DatasetCreateOperator(task_id="create", project="guarded", name="orders").as_setup()
