@@ -96,7 +96,7 @@ def no_catalog(shown: str) -> CatalogError:
     """The error of there being no catalog where one should be."""
     return CatalogError(
         f"there is no catalog at {shown}",
-        hint="Make one with `dataset-tasks catalog init`, or check DATASET_TASKS_CATALOG_URL.",
+        hint="Make one with `dataset-tasks catalog init`, or check its URL: --catalog, DATASET_TASKS_CATALOG_URL.",
     )
 
 

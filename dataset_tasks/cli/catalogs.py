@@ -70,6 +70,7 @@ def upgrade(cli: Cli) -> Exit:
     from dataset_tasks.catalog.engine import Database, is_missing_file
     from dataset_tasks.catalog.upgrade import no_catalog, upgrade_database
 
+    cli.require_catalog()
     url = _settings(cli).catalog_url
     if is_missing_file(url):
         raise no_catalog(url)

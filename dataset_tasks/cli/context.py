@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from dataset_tasks.cli import last_used
 from dataset_tasks.cli.command import Exit
 from dataset_tasks.cli.output import Output, shown
-from dataset_tasks.errors import InvalidArgumentError, NotFoundError
+from dataset_tasks.errors import CatalogError, InvalidArgumentError, NotFoundError
 from dataset_tasks.model import JsonValue, Reference, State, Version
+from dataset_tasks.paths import show
 from dataset_tasks.progress import LogLines, Progress, Silent
 from dataset_tasks.settings import Settings
 
@@ -49,9 +50,32 @@ class Cli:
         self.out = Output(as_json=self.as_json, quiet=self.quiet)
 
     def has_catalog(self) -> bool:
-        """False where the home folder's own catalog is meant and was not made yet."""
+        """False where the home folder's own catalog is meant and was not made yet.
+
+        Raises:
+            CatalogError: It was made, and is lost: its data still lie in the store.
+        """
         settings = Settings.from_env(home=self.home, catalog_url=self.catalog, store_url=self.store)
-        return not settings.embedded or (settings.home / "catalog.db").exists()
+        if not settings.embedded or (settings.home / "catalog.db").exists():
+            return True
+        from dataset_tasks.beginning import refuse_to_begin_again  # pulls in SQLAlchemy
+
+        refuse_to_begin_again(settings)
+        return False
+
+    def require_catalog(self) -> None:
+        """Tells a newcomer what makes the catalog of the home folder, where there is none yet.
+
+        Raises:
+            CatalogError: There is none, or it is lost.
+        """
+        if not self.has_catalog():
+            home = str(Settings.from_env(home=self.home).home)
+            raise CatalogError(
+                f"nothing was made in {show(home)} yet: it has no catalog",
+                hint="`dataset-tasks create PROJECT/NAME`, `build` and `run` make one with the first dataset. Are your "
+                "versions elsewhere? Name the folder with --home or DATASET_TASKS_HOME, or the catalog with --catalog.",
+            )
 
     @contextmanager
     def session(self, *, create: bool = False) -> Iterator[Session]:
@@ -59,9 +83,14 @@ class Cli:
 
         Args:
             create: Whether a catalog may be made where there is none: for commands that make datasets.
+
+        Raises:
+            CatalogError: The home folder has none yet, and none may be made.
         """
         from dataset_tasks.session import open_session  # pulls in SQLAlchemy
 
+        if not create:
+            self.require_catalog()
         with open_session(home=self.home, catalog_url=self.catalog, store_url=self.store, create=create) as session:
             yield session
 

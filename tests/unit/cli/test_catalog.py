@@ -28,6 +28,24 @@ def test_an_empty_home_lists_nothing_and_stays_empty(call: Command, home: Path) 
     assert not home.exists()
 
 
+@pytest.mark.parametrize("words", [("get", "a/b"), ("add", "."), ("ls",), ("catalog", "show"), ("catalog", "upgrade")])
+def test_an_empty_home_is_told_as_such_with_what_makes_its_catalog(call: Command, home: Path, words: list[str]) -> None:
+    ran = call(*words)
+    assert (ran.code, f"nothing was made in {home} yet" in ran.err) == (1, True), ran
+    assert "`dataset-tasks create PROJECT/NAME`" in ran.err
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("words", [("list",), ("ls",), ("catalog", "show")])
+def test_a_home_that_lost_its_catalog_is_not_taken_for_an_empty_one(
+    call: Command, raw: str, home: Path, words: list[str]
+) -> None:
+    for file in home.glob("catalog.db*"):
+        file.unlink()
+    ran = call(*words)
+    assert (ran.code, "`dataset-tasks catalog rebuild`" in ran.err) == (1, True), ran
+
+
 def test_a_catalog_that_is_named_and_missing_is_an_error(call: Command, tmp_path: Path) -> None:
     ran = call("list", "--catalog", f"sqlite:///{tmp_path}/none.db")
     assert (ran.code, "catalog init" in ran.err) == (1, True)
