@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from dataset_tasks import versioning
@@ -73,8 +73,10 @@ def _first(
     return stay
 
 
-def _order(version: Version) -> tuple[str, str, int]:
-    return version.partition or "", versioning.sort_key(version.version), version.sequence
+def _order(version: Version) -> tuple[str, datetime, str, int]:
+    """By partition, and in it as `@latest` chooses: by window first, so that windows filled late push out none of later ones."""
+    window = version.window or datetime.min.replace(tzinfo=UTC)
+    return version.partition or "", window, versioning.sort_key(version.version), version.sequence
 
 
 def _is_used(catalog: Catalog, version: Version) -> bool:

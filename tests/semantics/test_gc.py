@@ -11,7 +11,7 @@ import pytest
 from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError, NotFoundError, StateError
 from dataset_tasks.failpoints import Rule
-from dataset_tasks.model import State, Version
+from dataset_tasks.model import JsonValue, State, Version
 from dataset_tasks.ops.function_build import function_build, run_function_build
 from dataset_tasks.ops.requests import (
     AddFiles,
@@ -442,6 +442,22 @@ def test_retention_never_takes_what_an_alias_names_what_waits_for_an_answer_or_w
     assert collect(session).retired == ("p/d@1.0.6",)
     session.run(Delete(ref="p/features@latest"))
     assert collect(session).retired == ("p/d@1.0.2",)
+
+
+def test_retention_keeps_the_latest_windows_not_those_that_were_filled_last(session: Session, tmp_path: Path) -> None:
+    """A backfill of old windows makes the highest numbers; what `@latest` names stays."""
+    for day in (20, 21, 1, 2, 3):
+        (tmp_path / f"{day}.txt").write_text(str(day))
+        origin: dict[str, JsonValue] = {"window": f"2026-01-{day:02}T00:00:00+00:00"}
+        version_id = session.run(Create(name="d", project="p"), origin=origin).version_id
+        session.run(AddFiles(ref=version_id, path=str(tmp_path / f"{day}.txt")))
+        session.run(Upload(ref=version_id))
+        session.run(Finalize(ref=version_id))
+        session.run(Publish(ref=version_id))
+    latest = session.catalog.resolve("p/d@latest")
+    session.catalog.set_retention("p", "d", Keep(last=2, published=1))
+    assert collect(session).retired == tuple(f"p/d@1.0.{n}" for n in (2, 3, 4))
+    assert session.catalog.resolve("p/d@latest") == session.catalog.resolve("p/d@published") == latest
 
 
 def test_retention_counts_each_partition_by_itself_and_passes_over_what_is_quarantined(
