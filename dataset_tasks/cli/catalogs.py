@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dataset_tasks.cli import options as opt
-from dataset_tasks.cli.command import Exit, command
+from dataset_tasks.cli.command import Exit, Group, command
 from dataset_tasks.cli.context import Cli, Want, label
 from dataset_tasks.cli.output import shown
 from dataset_tasks.cli.words import count, size
@@ -24,7 +24,7 @@ PANEL = "Keep in order"
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
     catalog = typer.Typer(
-        help="Make a catalog, show where it is, check it, bring it up to date or back from the journal."
+        cls=Group, help="Make a catalog, show where it is, check it, bring it up to date or back from the journal."
     )
     command(catalog, "init", panel=PANEL)(init)
     command(catalog, "show", panel=PANEL)(show)

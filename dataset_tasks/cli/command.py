@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from dataset_tasks.cli.failures import in_words, tell
 from dataset_tasks.errors import DatasetError, InvalidArgumentError
@@ -89,6 +90,28 @@ _COMMON: dict[str, tuple[object, object]] = {
 }
 
 
+class _Command(TyperCommand):
+    """A command whose help shows no type behind a flag: `--apply <bool>` reads as if a value came after it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # Any: typer's own click in some releases, the installed one in others
+        return _flags_bare(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """The same for commands that hold others."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # Any: as above
+        """Its options, flags without a type."""
+        return _flags_bare(super().get_params(ctx))
+
+
+def _flags_bare(parameters: list[Any]) -> list[Any]:  # Any: as above
+    for each in parameters:
+        if getattr(each, "is_bool_flag", False):
+            each.metavar = ""
+    return parameters
+
+
 def command(app: typer.Typer, *names: str, panel: str) -> Callable[[Command[P]], Command[P]]:
     """Registers a function under its names.
 
@@ -100,8 +123,10 @@ def command(app: typer.Typer, *names: str, panel: str) -> Callable[[Command[P]],
 
     def register(function: Command[P]) -> Command[P]:
         adapted = _adapted(function)
+        # Each paragraph is one line, that the terminal's width alone breaks.
+        text = "\n\n".join(part.replace("\n", " ") for part in (inspect.getdoc(function) or "").split("\n\n"))
         for position, name in enumerate(names):
-            app.command(name, help=inspect.getdoc(function), hidden=position > 0, rich_help_panel=panel)(adapted)
+            app.command(name, cls=_Command, help=text, hidden=position > 0, rich_help_panel=panel)(adapted)
         return function
 
     return register

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dataset_tasks.cli import options as opt
-from dataset_tasks.cli.command import Exit, command
+from dataset_tasks.cli.command import Exit, Group, command
 from dataset_tasks.cli.context import Cli, Want
 from dataset_tasks.cli.output import shown
 from dataset_tasks.errors import InvalidArgumentError
@@ -23,11 +23,11 @@ Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="A name such as prod
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the program."""
-    tag = typer.Typer(help="Add tags to a version, or remove them.")
+    tag = typer.Typer(cls=Group, help="Add tags to a version, or remove them.")
     command(tag, "add", panel=PANEL)(tag_add)
     command(tag, "remove", panel=PANEL)(tag_remove)
     app.add_typer(tag, name="tag", rich_help_panel=PANEL)
-    alias = typer.Typer(help="Names that point at one version of a dataset, and can be moved back.")
+    alias = typer.Typer(cls=Group, help="Names that point at one version of a dataset, and can be moved back.")
     command(alias, "set", panel=PANEL)(alias_set)
     command(alias, "list", panel=PANEL)(alias_list)
     command(alias, "rollback", panel=PANEL)(alias_rollback)

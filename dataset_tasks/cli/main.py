@@ -25,7 +25,7 @@ from dataset_tasks.cli import (
     specs,
     versions,
 )
-from dataset_tasks.cli.command import Exit
+from dataset_tasks.cli.command import Exit, Group
 from dataset_tasks.cli.failures import tell
 from dataset_tasks.cli.output import Output
 from dataset_tasks.errors import InvalidArgumentError
@@ -38,6 +38,7 @@ def app() -> typer.Typer:
     """The program with all its commands."""
     program = typer.Typer(
         name="dataset-tasks",
+        cls=Group,
         help="Versioned datasets: make, read, compare and publish versions; run lineage specs.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong use or bad spec, 3 nothing to do, 4 waits for an answer.",
         rich_markup_mode="rich",

@@ -79,6 +79,14 @@ def test_every_command_has_help_and_the_common_options(
     assert ran.code == 0
     missing = [o for o in ("--json", "--quiet", "--debug", "--home", "--catalog", "--store") if o not in ran.out]
     assert missing == []
+    assert "bool" not in ran.out  # behind a flag it reads as if a value came there
+
+
+def test_help_breaks_its_paragraphs_by_the_width_of_the_terminal_alone(
+    call: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    assert "Drafts and the records of operations are not in a journal." in call("catalog", "rebuild", "--help").out
 
 
 def test_the_version_is_told() -> None:
