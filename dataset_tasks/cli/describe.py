@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -245,12 +246,22 @@ def history(
     if version.quarantined:
         lines.append(Text(f"  quarantined: {shown(version.quarantined)}", style="red"))
     lines += [Text(f"  {moment(e.created)} {_event(e)}", style="dim") for e in events if e.kind != "reported"]
+    lines += [Text(f"  {text}", style="dim") for text in _dropped(version)]
     for each in reports:
         lines.append(Text(f"  {moment(each.created)} {report_line(each)}"))
         if (each.kind, each.title) == ("table", "check") and isinstance(each.value, list):
             lines += [Text(f"    {shown(text)}", style="red") for text in _findings(each.value)]
     lines += [Text(f"  {moment(each.created)} read by {who(each.origin)}", style="dim") for each in reads]
     return lines
+
+
+def _dropped(version: Version) -> Iterator[str]:
+    """When, by whom and why a draft was given up; of drafts of earlier releases nobody wrote it down."""
+    known = version.origin.get("dropped")
+    if isinstance(known, Mapping):
+        by, why, at = known.get("by"), known.get("why"), datetime.fromisoformat(str(known["at"]))
+        said = f" by {who(by)}" if isinstance(by, Mapping) and by else ""
+        yield shown(f"{moment(at)} dropped{said}{f': {why}' if why else ''}")
 
 
 def _findings(rows: Sequence[JsonValue]) -> Iterator[str]:

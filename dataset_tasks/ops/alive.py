@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from dataset_tasks.catalog.leases import RUN, Lease
-from dataset_tasks.errors import CatalogError, ConflictError
+from dataset_tasks.errors import CatalogError, ConflictError, DatasetError
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops.context import Context
 from dataset_tasks.ops.delete import abandon
 from dataset_tasks.ops.run import was_dropped
+from dataset_tasks.paths import show
 
 #: How long a run that is heard of no more is taken for alive.
 SECONDS = 300.0
@@ -70,9 +71,9 @@ def on_a_draft(context: Context, begin: Callable[[], str], work: Callable[[str],
                 return work(draft_id)
             except ConflictError:
                 raise  # somebody else is at the draft: it is not ours to drop
-            except BaseException:
+            except BaseException as error:
                 if lease is not None and lease.is_first:
-                    abandon(context, draft_id, lease)
+                    abandon(context, draft_id, _why(error), lease)
                 raise
     raise ConflictError(
         f"{context.key}: each of {_TRIES} drafts was dropped at once by another process with the same operation key",
@@ -87,7 +88,15 @@ def give_up_dead(context: Context, draft: Version) -> None:
         is_same = other.id != draft.id and other.partition == draft.partition
         if is_same and catalog.is_forsaken(other.id, seconds=DEAD, run=True):
             _log.warning("%s (%s) is dropped: its run was last heard of more than a day ago", other.label, other.id)
-            abandon(context, other.id)
+            abandon(context, other.id, "its run was not heard of for more than a day")
+
+
+def _why(error: BaseException) -> str:
+    """In a line, why work on a draft ended; what others raise may hold anything, so only its kind is kept."""
+    if isinstance(error, KeyboardInterrupt):
+        return "its run was interrupted"
+    said = error.message.partition("\n")[0] if isinstance(error, DatasetError) else type(error).__name__
+    return f"its run failed: {show(said)[:200]}"
 
 
 def _beat(context: Context, lease: Lease, done: threading.Event) -> None:

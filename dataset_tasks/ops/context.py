@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: In the origin of a dropped draft: the id of the version that stands in its place.
 STANDS = "stands"
+#: In the origin of a dropped draft: when it was given up, why, and by whom.
+DROPPED = "dropped"
 #: What the keys begin with of calls that were given none.
 RANDOM_KEY = "call/"
 
@@ -89,6 +91,12 @@ def about(version: Version) -> About:
         name=version.name,
         version=version.version,
     )
+
+
+def dropped(context: Context, why: str) -> dict[str, JsonValue]:
+    """What is added to the origin of a draft that is given up: no event tells of drafts."""
+    at = context.session.clock().isoformat(timespec="seconds")
+    return {DROPPED: {"at": at, "why": why, "by": dict(context.origin)}}
 
 
 def draft(context: Context, ref: str) -> Version:

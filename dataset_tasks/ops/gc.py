@@ -18,7 +18,7 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Index
 from dataset_tasks.model import ObjectRef, State, Version
 from dataset_tasks.ops import retention, scratch
-from dataset_tasks.ops.context import Context, about
+from dataset_tasks.ops.context import Context, about, dropped
 from dataset_tasks.ops.remembered import forgotten
 from dataset_tasks.ops.requests import Collect, CollectResult, Delete, DeleteResult
 from dataset_tasks.progress import Task
@@ -115,9 +115,11 @@ class _Collection:
             )
             failpoint("gc.before_end")
             try:
-                now = (
-                    self._catalog.drop(version, record) if draft else self._catalog.delete(version, record, force=force)
-                )
+                if draft:
+                    origin = dropped(self._context, "gc: nothing was done to it any more")
+                    now = self._catalog.drop(version, record, origin=origin)
+                else:
+                    now = self._catalog.delete(version, record, force=force, unless_wanted=True)
             except (ConflictError, StateError) as error:
                 self._context.progress.note(f"{version.label} is left: {error.message}")
                 continue

@@ -17,7 +17,7 @@ from dataset_tasks.catalog.rows import dump
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.model import Version
 from dataset_tasks.ops import scratch
-from dataset_tasks.ops.context import STANDS, Context, about
+from dataset_tasks.ops.context import STANDS, Context, about, dropped
 from dataset_tasks.ops.requests import Request, Result
 from dataset_tasks.session import Session
 
@@ -115,7 +115,8 @@ def drop_for(context: Context, request: Request, draft: Version, standing: Versi
 
     part = context.part("unchanged")
     failpoint("unchanged.before_drop")
-    context.session.catalog.drop(draft, part.record(request, result), origin={STANDS: standing.id})
+    origin = {STANDS: standing.id, **dropped(context, same_as(standing))}
+    context.session.catalog.drop(draft, part.record(request, result), origin=origin)
     failpoint("unchanged.after_drop")
     scratch.clear(context.session, draft)
 

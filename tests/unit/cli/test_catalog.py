@@ -46,6 +46,20 @@ def test_a_home_that_lost_its_catalog_is_not_taken_for_an_empty_one(
     assert (ran.code, "`dataset-tasks catalog rebuild`" in ran.err) == (1, True), ran
 
 
+def test_the_log_says_when_by_whom_and_why_a_draft_was_dropped(
+    call: Command, done: Command, raw: str, data: Path
+) -> None:
+    assert call("build", "demo/raw", "--sync", data).code == 3
+    assert call("build", "demo/raw", "--call", "no_such_module:f").code == 2
+    draft = done("create", "demo/raw", "-q").out.strip()
+    done("delete", draft)
+    told = [line for line in done("log", "demo/raw").lines if " dropped by cli" in line]
+    assert len(told) == 3
+    assert "user" in told[0]
+    assert "its run failed: there is no module 'no_such_module'" in told[1]
+    assert "same content" in told[2]
+
+
 def test_a_catalog_that_is_named_and_missing_is_an_error(call: Command, tmp_path: Path) -> None:
     ran = call("list", "--catalog", f"sqlite:///{tmp_path}/none.db")
     assert (ran.code, "catalog init" in ran.err) == (1, True)
