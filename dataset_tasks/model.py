@@ -288,6 +288,20 @@ class Reference:
         return f"id:{self.id}" if self.id is not None else f"{self.project}/{self.name}@{self.selector}{part}"
 
 
+def check_dataset(project: str, name: str) -> None:
+    """Refuses a name that reads as part of a project: `a/b/c` is the dataset `c` of the project `a/b`, and no other.
+
+    Raises:
+        InvalidArgumentError: The name holds a `/`.
+    """
+    if "/" in str(name):
+        raise InvalidArgumentError(
+            f"a dataset's name holds no `/`, found {name!r} in project {project!r}",
+            hint="Give what stands before the last `/` as part of the project: `a/b/c` is the dataset `c` of the "
+            "project `a/b`.",
+        )
+
+
 def is_dataset_word(text: str) -> bool:
     """Whether the text can be a name, or one part of a project, in a spec: `[A-Za-z0-9._-]+`."""
     return _NAME.match(text) is not None

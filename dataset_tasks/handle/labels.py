@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dataset_tasks import lookup
 from dataset_tasks.errors import InvalidArgumentError, NotFoundError
 from dataset_tasks.handle.base import Handle, texts_of
-from dataset_tasks.model import JsonValue, Version
+from dataset_tasks.model import JsonValue, Version, check_dataset
 from dataset_tasks.report import Logger
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Labels(Handle):
                 f"{version.dataset} needs a project and a name", hint="Give one that is not empty."
             )
         if (project, name) != (version.project, version.name):
+            check_dataset(project, name)
             self._session.move_dataset(version.project, version.name, to_project=project, to_name=name)
 
     def _change(self, values: Callable[[Version], Mapping[str, Any]]) -> None:  # Any: texts, lists, JSON

@@ -9,7 +9,7 @@ from dataset_tasks.catalog.writes import Content, NewVersion
 from dataset_tasks.errors import ConflictError, IntegrityError, InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import EMPTY
-from dataset_tasks.model import Input, Version
+from dataset_tasks.model import Input, Version, check_dataset
 from dataset_tasks.ops import retention, unchanged
 from dataset_tasks.ops.content import merged
 from dataset_tasks.ops.context import Context, about
@@ -25,7 +25,7 @@ def run(context: Context, request: Create) -> CreateResult:
     Parents and inputs are resolved to ids here, once; the content is the parents' merged, the last wins.
 
     Raises:
-        InvalidArgumentError: No name, no project, or parents whose paths can't stand together.
+        InvalidArgumentError: No name, no project, a name with a `/`, or parents whose paths can't stand together.
         NotFoundError: A parent or input is not there.
         StateError: One of them is not final.
         AlreadyExistsError: The version string is taken.
@@ -53,6 +53,7 @@ def _made(context: Context, request: Create) -> CreateResult:
         raise InvalidArgumentError(
             f"dataset {request.name!r} has no project", hint="Give `dataset_project`, or a parent to take it from."
         )
+    check_dataset(project, request.name)
     previous = None
     if request.previous:
         previous = catalog.starting_point(project, request.name, request.partition, window=context.window)

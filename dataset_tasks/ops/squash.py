@@ -11,7 +11,7 @@ from dataset_tasks.catalog.writes import NewVersion
 from dataset_tasks.errors import AlreadyExistsError, ConflictError, InvalidArgumentError, StateError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest import Manifest, squash
-from dataset_tasks.model import State, Version
+from dataset_tasks.model import State, Version, check_dataset
 from dataset_tasks.objects import new_key
 from dataset_tasks.ops import finalize, retention, unchanged
 from dataset_tasks.ops.alive import on_a_draft
@@ -30,7 +30,7 @@ def run(context: Context, request: Squash) -> SquashResult:
     """Squashes; the outcome is final, and needs no chunk of the versions that were squashed.
 
     Raises:
-        InvalidArgumentError: No versions, or an ancestor listed after its descendant.
+        InvalidArgumentError: No versions, a name with a `/`, or an ancestor listed after its descendant.
         StateError: One of them is not final.
         IntegrityError: Their bytes can't be read back.
     """
@@ -43,6 +43,7 @@ def run(context: Context, request: Squash) -> SquashResult:
         require_final(version, "squash")
     _refuse_disorder(context, versions)
     project = request.project or versions[0].project
+    check_dataset(project, request.name)
     retention.remember(context.session.catalog, project, request.name, request.keep)
     fingerprint = unchanged.fingerprint({"squash": [version.id for version in versions]})
     if request.skip_unchanged:

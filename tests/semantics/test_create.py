@@ -72,6 +72,21 @@ def test_an_empty_name_is_an_error():
     assert Dataset.list_datasets(only_completed=False) == []
 
 
+@pytest.mark.parametrize("name", ["b/c", "/c", "c/"])
+def test_a_name_that_reads_as_part_of_a_project_is_refused(name, final):
+    """Else the name `b/c` of `a` and the name `c` of `a/b` would both be shown as `a/b/c`, and one of them never meant."""
+    version = final()
+    for refused in (
+        lambda: Dataset.create(name, "a"),
+        lambda: Dataset.squash(name, [version]),
+        lambda: version.rename(name),
+    ):
+        with pytest.raises(InvalidArgumentError, match="name holds no `/`"):
+            refused()
+    assert [each["name"] for each in Dataset.list_datasets(only_completed=False)] == [version.name]
+    assert Dataset.create("c", "a/b").project == "a/b"
+
+
 def test_the_first_version_is_1_0_0_and_the_next_has_its_last_number_raised(draft):
     assert [draft().version for _ in range(3)] == ["1.0.0", "1.0.1", "1.0.2"]
     assert draft(name="other").version == "1.0.0"
