@@ -29,8 +29,8 @@ from prefect_blocks.running import (
     Work,
     dataset_task_options,
     many,
-    progress,
     reported_checks,
+    stoppable,
 )
 
 #: What every dataset task takes beside the function's own arguments.
@@ -132,13 +132,17 @@ def dataset_task(
                 store=store,
                 catalog_id=work.session.catalog.id,
             )
-            with reported_checks(work.session, build.build) as told, work.slot(build.build):
+            with (
+                reported_checks(work.session, build.build) as told,
+                work.slot(build.build),
+                stoppable() as progress,
+            ):
                 built, published = run_function_build(
                     work.session,
                     build,
                     key=work.key(build.build),
                     origin=work.origin(),
-                    progress=progress(),
+                    progress=progress,
                 )
                 told(built)
             return work.finish(built, published=published)

@@ -197,8 +197,8 @@ class Work:
         Raises:
             DatasetError: As the operation says.
         """
-        with reported_checks(self.session, request) as told, self.slot(request):
-            result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress())
+        with reported_checks(self.session, request) as told, self.slot(request), stoppable() as progress:
+            result = self.session.run(request, key=self.key(request), origin=self.origin(), progress=progress)
             told(result)
         return result
 
@@ -277,16 +277,22 @@ class Work:
         return self.session.catalog.id if isinstance(value, Mapping) else None
 
 
-def progress() -> Progress:
+@contextmanager
+def stoppable() -> Iterator[Progress]:
     """Progress as lines of the run's log and, where work takes long, as an artifact; silent outside of a run.
 
-    In a run that was told to stop, work in threads ends at the next piece that it reports.
+    In a run that was told to stop, work in threads ends at the next piece that it reports, or soon after where it stands.
     """
     run = Run.current()
     try:
-        return Watched(RunProgress(get_run_logger(), run), Stop().look) if run is not None else SILENT
+        log = get_run_logger() if run is not None else None
     except MissingContextError:
-        return SILENT
+        log = None
+    if run is None or log is None:
+        yield SILENT
+        return
+    with Stop() as stop:
+        yield Watched(RunProgress(log, run), stop.look)
 
 
 @contextmanager

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import sys
 import threading
+from types import TracebackType
+from typing import Final, Self
 
 from prefect.exceptions import TerminationSignal
+
+#: Seconds between two looks at the main thread.
+LOOK: Final = 0.5
+#: Seconds in which work can stop at a piece of its own, before it is stopped where it stands.
+ASKED: Final = 2.0
+
+
+class ToldToEndError(TerminationSignal):
+    """What is raised in a thread: to Prefect the task run has crashed, as with its own."""
+
+    def __init__(self) -> None:
+        super().__init__(signal=signal.SIGTERM)
 
 
 class Stop:
@@ -14,10 +29,46 @@ class Stop:
 
     Prefect turns the signal into that exception of the main thread, and the task runner then waits for its threads, which
     nothing interrupts. We have no handler of our own: what is looked at is the exception that Prefect raised.
+
+    While it is entered, work that reports nothing, such as a user's function, is stopped too: at its next instruction that
+    is Python's own. That may hit code that holds a lock, so it comes after `asked` seconds. A thread that waits in C, for a
+    lock, a query or `time.sleep`, stops when that returns.
+
+    Args:
+        look: Seconds between two looks at the main thread.
+        asked: Seconds between the first sight of its end and being stopped where it stands.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: float = LOOK, asked: float = ASKED) -> None:
+        self._look, self._asked = look, asked
         self._raised = False
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            watch = threading.Thread(
+                target=self._watch, args=(threading.get_ident(),), daemon=True, name="dataset-stop"
+            )
+            watch.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:  # from here on nothing is raised into this thread
+            self._over.set()
+
+    def _watch(self, thread: int) -> None:
+        while not self._over.wait(self._look):
+            if is_ending():
+                break
+        if self._over.wait(self._asked):
+            return
+        with self._lock:
+            if not self._over.is_set() and not self._raised:
+                self._raised = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(ToldToEndError))
 
     def look(self) -> None:
         """Raises, once: what cleans up behind the work reports progress too.
@@ -27,7 +78,7 @@ class Stop:
         """
         if not self._raised and threading.current_thread() is not threading.main_thread() and is_ending():
             self._raised = True
-            raise TerminationSignal(signal=signal.SIGTERM)
+            raise ToldToEndError
 
 
 def is_ending() -> bool:

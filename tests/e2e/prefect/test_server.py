@@ -168,3 +168,55 @@ def test_an_upload_in_a_thread_stops_at_the_next_chunk_when_its_flow_is_told_to_
         return next((one for one in runs if one["state_type"] == "CRASHED"), None)
 
     wait_for("the task run to be known as crashed", crashed, timeout=START_TIMEOUT)
+
+
+TURNS = """
+import time
+from pathlib import Path
+
+
+def turns(inputs, output):
+    (Path(__file__).parent / "begun").touch()
+    while True:
+        time.sleep(0.01)
+
+
+def sleeps(inputs, output):
+    (Path(__file__).parent / "begun").touch()
+    time.sleep(3600)
+"""
+TURNING = """
+import sys
+
+from prefect_blocks import flow_from_spec
+
+flow_from_spec(sys.argv[1])()
+"""
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        'call: "turning:turns"',
+        'call: "turning:sleeps", env: {OWN: process}',
+        "run: [sh, -c, 'touch begun; sleep 3600']",
+    ],
+    ids=["function", "own process", "program"],
+)
+def test_a_users_own_function_or_program_is_stopped_when_its_flow_is_told_to_end(
+    server: Server, place: Path, session: Session, transform: str
+) -> None:
+    (place / "turning.py").write_text(TURNS)
+    (place / "main.py").write_text(TURNING)
+    spec = place / "turning.yaml"
+    text = transform.replace("touch begun", f"touch {place}/begun")
+    spec.write_text(f"version: 1\nname: turning\nproject: own\ndatasets:\n  made: {{transform: {{{text}}}}}\n")
+    process = subprocess.Popen([sys.executable, str(place / "main.py"), str(spec)], env=server.env)
+    try:
+        wait_for("the function to begin", lambda: begun(place), timeout=START_TIMEOUT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=START_TIMEOUT) != 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not [one for one in versions(session) if "aborted" not in one and "in_progress" not in one]

@@ -12,7 +12,7 @@ import pytest
 from prefect.exceptions import TerminationSignal
 
 from dataset_tasks.progress import SILENT, Progress, Watched
-from prefect_blocks.stopping import Stop, is_ending
+from prefect_blocks.stopping import ASKED, Stop, is_ending
 
 
 def stoppable() -> Progress:
@@ -51,6 +51,75 @@ def test_a_thread_stops_at_its_next_piece_once_the_main_thread_leaves_the_flow()
         raise TerminationSignal(signal=signal.SIGTERM)
     assert isinstance(future.exception(), TerminationSignal)
     assert done == [0]
+
+
+def test_a_function_that_reports_nothing_is_stopped_where_it_stands_once_the_main_thread_leaves_the_flow() -> None:
+    """The main thread waits for the thread, as the end of Prefect's task runner does."""
+    began, given_up = threading.Event(), threading.Event()
+
+    def users_own() -> None:
+        with Stop(look=0.01, asked=0.01):
+            began.set()
+            while not given_up.is_set():
+                pass
+
+    timer = threading.Timer(60.0, given_up.set)  # a failure ends, too
+    timer.start()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            raise TerminationSignal(signal=signal.SIGTERM)
+        except TerminationSignal:
+            error = pool.submit(users_own).exception()
+    timer.cancel()
+    assert began.is_set()
+    assert isinstance(error, TerminationSignal)
+
+
+def test_nothing_is_raised_into_a_thread_once_its_work_is_over() -> None:
+    """The watch has seen the end of the flow, and waits for the work to end by itself, when it does."""
+    waiting, done = threading.Event(), threading.Event()
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout == ASKED:
+                waiting.set()
+                done.wait()
+                return False  # the time is up just when the work ends
+            return super().wait(0)
+
+    def work() -> str:
+        stop = Stop(look=0.01)
+        stop._over = Waits()
+        with stop:
+            waiting.wait()
+        done.set()
+        for thread in threading.enumerate():
+            if thread.name == "dataset-stop":
+                thread.join()
+        return "done"
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            raise TerminationSignal(signal=signal.SIGTERM)
+        except TerminationSignal:
+            assert pool.submit(work).result() == "done"
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_a_watch_ends_with_what_it_watches(in_main_thread: bool) -> None:
+    def watches() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "dataset-stop"]
+
+    def during() -> list[str]:
+        with Stop(look=0.01):
+            return watches()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert bool(during() if in_main_thread else pool.submit(during).result()) is not in_main_thread
+    for thread in threading.enumerate():
+        if thread.name == "dataset-stop":
+            thread.join(60)
+    assert not watches()
 
 
 def test_what_cleans_up_is_not_stopped_again() -> None:
