@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.leases import RUN, Leases
-from dataset_tasks.catalog.queries import select_versions
+from dataset_tasks.catalog.queries import FINAL, select_versions
 from dataset_tasks.catalog.registry import Registry
 from dataset_tasks.catalog.rows import dump_object, load_object
 from dataset_tasks.catalog.writes import Content, Record, advance, insert_event
@@ -314,10 +314,27 @@ class Collecting(Registry, Leases):
 
         self.db.write(work, landed=lambda _connection: None)
 
-    def waiting_for_answer(self) -> set[str]:
-        """Ids of versions with an open question."""
-        query = sa.select(t.approvals.c.version_id).where(t.approvals.c.state == "open")
-        return self.db.read(lambda connection: set(connection.execute(query).scalars()))
+    def is_wanted(self, version: Version) -> bool:
+        """Whether something holds a version, whatever retention says.
+
+        An alias names it, it waits for an answer, or a draft or a version of another dataset was made from it.
+        """
+        return self.db.read(lambda connection: self._is_wanted(connection, version))
+
+    def _is_wanted(self, connection: Connection, version: Version) -> bool:
+        move, later = t.aliases, t.aliases.alias("later")
+        same = (later.c.project == move.c.project) & (later.c.name == move.c.name) & (later.c.alias == move.c.alias)
+        moved_on = sa.exists().where(same & (later.c.sequence > move.c.sequence))
+        is_open = (t.approvals.c.version_id == version.id) & (t.approvals.c.state == "open")
+        child = (t.parents.c.parent_id == version.id) & (t.parents.c.child_id == t.versions.c.id)
+        own = (t.versions.c.project == version.project) & (t.versions.c.name == version.name)
+        held = (t.versions.c.state == State.IN_PROGRESS) | (t.versions.c.state.in_(FINAL) & ~own)
+        reasons = (
+            sa.select(move.c.alias).where((move.c.version_id == version.id) & ~moved_on),
+            sa.select(t.approvals.c.version_id).where(is_open),
+            sa.select(t.versions.c.id).where(child & held),
+        )
+        return any(connection.execute(query.limit(1)).first() is not None for query in reasons)
 
     # --- inside
 

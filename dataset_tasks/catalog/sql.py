@@ -315,16 +315,19 @@ class Catalog(Copying, Approvals, Reads):
 
         return self._write(work, record)
 
-    def delete(self, version: Version, record: Record, *, force: bool) -> Version:
-        """Leaves a tombstone where a final version was.
+    def delete(self, version: Version, record: Record, *, force: bool, unless_wanted: bool = False) -> Version:
+        """Leaves a tombstone where a final version was; with `unless_wanted` only while nothing holds it: see `is_wanted`.
 
         Raises:
             ConflictError: Another writer moved it.
-            StateError: Another version was made from it and `force` is not set.
+            StateError: Another version was made from it and `force` is not set; or it is wanted.
         """
 
         def work(connection: Connection) -> Version:
-            sequence, moment = advance(connection), self._now()  # first: from here on nobody can make a child
+            # First: from here on nobody can make a child, an alias or a question.
+            sequence, moment = advance(connection), self._now()
+            if unless_wanted and self._is_wanted(connection, version):
+                raise StateError(f"{version.label} is wanted by now", kind="in_use", hint="It stays as it is.")
             if not force:
                 self._refuse_parent(connection, version)
             now = self._move(connection, version, version.state, {"state": State.DELETED, "deleted": moment})

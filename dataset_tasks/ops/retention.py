@@ -29,14 +29,12 @@ def remember(catalog: Catalog, project: str, name: str, keep: Keep | None) -> No
 def expired(catalog: Catalog, now: datetime) -> list[Version]:
     """Every final version that no retention keeps, by creation."""
     found: list[Version] = []
-    waiting: set[str] | None = None
     for (project, name), keep in catalog.retentions().items():
         if keep == Keep():
             continue
         versions = [v for v in catalog.versions(project=project, name=name) if v.state.is_final]
-        waiting = catalog.waiting_for_answer() if waiting is None else waiting
-        stay = waiting | set(catalog.aliases(project, name).values()) | kept(versions, keep, now)
-        found += [each for each in versions if each.id not in stay and not _is_used(catalog, each)]
+        stay = kept(versions, keep, now)
+        found += [each for each in versions if each.id not in stay and not catalog.is_wanted(each)]
     return sorted(found, key=lambda version: version.sequence)
 
 
@@ -77,13 +75,6 @@ def _order(version: Version) -> tuple[str, datetime, str, int]:
     """By partition, and in it as `@latest` chooses: by window first, so that windows filled late push out none of later ones."""
     window = version.window or datetime.min.replace(tzinfo=UTC)
     return version.partition or "", window, versioning.sort_key(version.version), version.sequence
-
-
-def _is_used(catalog: Catalog, version: Version) -> bool:
-    """Whether a draft, or a version of another dataset, was made from it."""
-    return any(
-        child.state is State.IN_PROGRESS or child.dataset != version.dataset for child in catalog.children(version.id)
-    )
 
 
 def check_durations(**seconds: float) -> None:

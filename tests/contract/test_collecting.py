@@ -217,3 +217,25 @@ def test_a_purged_tombstone_does_not_come_back(catalog: Catalog, draft: Callable
         with pytest.raises(StateError) as caught:
             catalog.undelete(version, record("too late"))
         assert caught.value.kind == "purged"
+
+
+def test_what_an_alias_names_or_a_draft_was_made_from_is_wanted_and_stays(
+    catalog: Catalog, draft: Callable[[str], Version]
+) -> None:
+    named, other = (
+        catalog.finalize(committed(catalog, draft(each), each), record(f"finalize {each}")) for each in "ab"
+    )
+    assert not catalog.is_wanted(named)
+    catalog.set_alias(named, "prod", record("alias"))
+    assert catalog.is_wanted(named)
+    with pytest.raises(StateError) as caught:
+        catalog.delete(named, record("delete"), force=True, unless_wanted=True)
+    assert caught.value.kind == "in_use"
+    catalog.set_alias(other, "prod", record("alias moves on"))
+    assert catalog.is_wanted(other)
+    assert not catalog.is_wanted(named)
+    child = NewVersion(project="p", name="d", store_id=named.store_id, parents=(named.id,))
+    begun_from = catalog.create(child, record("child"))
+    assert catalog.is_wanted(named)
+    catalog.drop(begun_from, record("drop"))
+    assert catalog.delete(named, record("delete"), force=True, unless_wanted=True).state is State.DELETED

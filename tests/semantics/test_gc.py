@@ -444,6 +444,22 @@ def test_retention_never_takes_what_an_alias_names_what_waits_for_an_answer_or_w
     assert collect(session).retired == ("p/d@1.0.2",)
 
 
+def test_retention_leaves_what_gets_a_name_a_draft_or_a_reader_while_gc_is_at_it(
+    session: Session, made: Callable[..., Version]
+) -> None:
+    named, started_from, read, asked, free, _last = (made() for _ in range(6))
+    session.catalog.set_retention("p", "d", Keep(last=1))
+    meanwhile = [
+        Rule("gc.before_end", lambda _: session.set_alias(named, "prod"), hit=1),
+        Rule("gc.before_end", lambda _: session.run(Create(name="d", project="p", parents=(started_from.id,))), hit=2),
+        Rule("gc.before_end", lambda _: made("features", parents=(read.id,)), hit=3),
+        Rule("gc.before_end", lambda _: session.catalog.open_approval(asked), hit=4),
+    ]
+    with injected(meanwhile):
+        assert collect(session).retired == (free.label,)
+    assert session.catalog.resolve("p/d@prod").id == named.id
+
+
 def test_retention_keeps_the_latest_windows_not_those_that_were_filled_last(session: Session, tmp_path: Path) -> None:
     """A backfill of old windows makes the highest numbers; what `@latest` names stays."""
     for day in (20, 21, 1, 2, 3):
