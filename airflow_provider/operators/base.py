@@ -182,9 +182,9 @@ def _plain(name: str, held: object, catalog_id: str) -> object:
             return [dataclasses.asdict(one) for one in inputs(held, catalog_id=catalog_id)]
         case "stages" if isinstance(held, Sequence):
             return [{"id": one.id, "request": to_json(one.request)} if isinstance(one, Stage) else one for one in held]
-        case "urls" | "wildcard" | "exclude" | "patterns" | "files" | "tags" | "env_from" | "copies" | "folders" if (
-            isinstance(held, str)
-        ):
+        case (
+            "by" | "urls" | "wildcard" | "exclude" | "patterns" | "files" | "tags" | "env_from" | "copies" | "folders"
+        ) if isinstance(held, str):
             return [held]
         case _:
             return list(held) if isinstance(held, tuple | set) else held

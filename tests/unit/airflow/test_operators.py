@@ -190,6 +190,13 @@ def test_arguments_become_the_request() -> None:
     assert squash.request(CATALOG) == Squash(name="flat", refs=("crm/orders",))
 
 
+@each
+def test_one_text_is_taken_where_several_may_stand(operator: type[DatasetOperator]) -> None:
+    for name, parameter in inspect.signature(operator.__init__).parameters.items():
+        if "Sequence[str] | str" in str(parameter.annotation):
+            assert getattr(make(operator, **{name: "ana"}).request(CATALOG), name) == ("ana",)
+
+
 def test_a_build_takes_stages_as_values_and_as_json() -> None:
     stages = (
         Stage(id="o.create", request=Create(name="orders", project="crm")),
