@@ -92,7 +92,7 @@ def flow_from_spec(
     catalog: Catalog = None,
     tags: Collection[str] = (),
     batch: int | None = None,
-    task_runner: TaskRunner[PrefectFuture[Any]] | None = None,  # Any: results of any task
+    task_runner: TaskRunner[PrefectFuture[Any]] | str | None = None,  # Any: results of any task
 ) -> SpecFlow:
     """The flow of a lineage spec: one task run per step of its plan, the spec's parameters as those of the flow.
 
@@ -113,14 +113,15 @@ def flow_from_spec(
         tags: Of all task runs, beside those of the spec.
         batch: With `granularity: operation`, how many adds (or links) of a dataset one task run takes; 1: each has its own.
             Default the spec's, else 50.
-        task_runner: Default the spec's, else Prefect's threads.
+        task_runner: One, or its name as in a spec: `threads`, `processes`, `dask` or `module:name`. Default the spec's, else
+            Prefect's threads.
 
     Returns:
         The flow; called, it gives the result of each dataset by key.
 
     Raises:
         SpecError: The spec has problems; `problems` holds all of them.
-        InvalidArgumentError: The spec's `task_runner` can't be found, or `batch` is less than 1.
+        InvalidArgumentError: The `task_runner` can't be found or is none, or `batch` is less than 1.
     """
     plan = compile_spec(path, profile=profile, check_sources=False)  # a parse of this file needs no data
     batched(plan, batch)  # so that a wrong size is refused here
@@ -139,7 +140,7 @@ def flow_from_spec(
         name=name or plan.name,
         version=plan.digest[:12],
         description=plan.description or None,
-        task_runner=task_runner or _task_runner(plan),
+        task_runner=_task_runner(plan, task_runner),
     )
 
 
@@ -190,21 +191,30 @@ def _docstring(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _task_runner(plan: Plan) -> TaskRunner[PrefectFuture[Any]] | None:  # Any: results of any task
-    named = plan.prefect.get("task_runner")
+def _task_runner(
+    plan: Plan,
+    given: object,  # the types of arguments are not checked in users' code
+) -> TaskRunner[PrefectFuture[Any]] | None:  # Any: results of any task
+    what = "task_runner" if given is not None else f"{plan.source}: prefect: task_runner"
+    named = given if given is not None else plan.prefect.get("task_runner")
     if named is None:
         return None
-    module, _, attribute = _RUNNERS.get(str(named), str(named)).partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"{plan.source}: prefect: task_runner: {named!r} can't be found: {error}",
-            hint=f"Write {', '.join(_RUNNERS)}, or `module:name` of a task runner or a class of them, and install it.",
-        ) from error
+    found = _runner_of_name(what, named) if isinstance(named, str) else named
     runner = found() if isinstance(found, type) else found
     if not isinstance(runner, TaskRunner):
         raise InvalidArgumentError(
-            f"{plan.source}: prefect: task_runner: {named!r} is a {type(runner).__name__}, expected a TaskRunner"
+            f"{what}: {named!r} is a {type(runner).__name__}, expected a TaskRunner",
+            hint=f"Write {', '.join(_RUNNERS)}, or `module:name` of a task runner or a class of them.",
         )
     return runner
+
+
+def _runner_of_name(what: str, name: str) -> object:
+    module, _, attribute = _RUNNERS.get(name, name).partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{what}: {name!r} can't be found: {error}",
+            hint=f"Write {', '.join(_RUNNERS)}, or `module:name` of a task runner or a class of them, and install it.",
+        ) from error

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from prefect.context import FlowRunContext
 from prefect.exceptions import ParameterTypeError
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from dataset_tasks.errors import InvalidArgumentError, SpecError
 from dataset_tasks.spec.plan import Param, Plan, Schedule
@@ -98,6 +98,17 @@ def test_the_task_runner_is_the_one_given_else_the_specs(spec: Path) -> None:
     spec.write_text(SPEC.replace("prefect.task_runners:ThreadPoolTaskRunner", "builtins:dict"))
     with pytest.raises(InvalidArgumentError, match="is a dict, expected a TaskRunner"):
         flow_from_spec(spec)
+
+
+def test_a_task_runner_is_given_by_name_or_class_too(spec: Path) -> None:
+    for given in ("processes", "prefect.task_runners:ProcessPoolTaskRunner", ProcessPoolTaskRunner):
+        runner = flow_from_spec(spec, task_runner=given).task_runner  # type: ignore[arg-type]  # as users may
+        assert isinstance(runner, ProcessPoolTaskRunner)
+    with pytest.raises(InvalidArgumentError, match=r"^task_runner: 'process' can't be found") as caught:
+        flow_from_spec(spec, task_runner="process")
+    assert "threads, processes, dask" in str(caught.value.hint)
+    with pytest.raises(InvalidArgumentError, match=r"^task_runner: 4 is a int, expected a TaskRunner"):
+        flow_from_spec(spec, task_runner=4)  # type: ignore[arg-type]  # as users may
 
 
 def test_a_bad_spec_is_refused_with_all_its_problems(spec: Path) -> None:
