@@ -324,8 +324,9 @@ class Catalog(Copying, Approvals, Reads):
         """
 
         def work(connection: Connection) -> Version:
-            # First: from here on nobody can make a child, an alias or a question.
-            sequence, moment = advance(connection), self._now()
+            # First: from here on nobody can make a child, an alias or a question. The moment begins the grace, which ends by
+            # the catalog's clock.
+            sequence, moment = advance(connection), self.moment(connection)
             if unless_wanted and self._is_wanted(connection, version):
                 raise StateError(f"{version.label} is wanted by now", kind="in_use", hint="It stays as it is.")
             if not force:

@@ -219,6 +219,21 @@ def test_a_purged_tombstone_does_not_come_back(catalog: Catalog, draft: Callable
         assert caught.value.kind == "purged"
 
 
+def test_a_host_whose_clock_is_behind_shortens_no_grace(
+    catalog: Catalog, draft: Callable[[str], Version], url: str
+) -> None:
+    """How long a tombstone stays is told by the catalog's clock alone: that of SQLite is its host's."""
+    final = catalog.finalize(committed(catalog, draft("a"), "i"), record("finalize"))
+    late = Clock()
+    late.ahead = timedelta(days=-30)
+    with_late_clock = Catalog.open(url, late)
+    deleted = with_late_clock.delete(final, record("delete"), force=False)
+    with_late_clock.close()
+    if not catalog.db.is_sqlite:
+        assert catalog.purge(grace=7 * 86_400, apply=True) == []
+        assert catalog.undelete(deleted, record("undelete")).state is State.COMPLETED
+
+
 def test_what_an_alias_names_or_a_draft_was_made_from_is_wanted_and_stays(
     catalog: Catalog, draft: Callable[[str], Version]
 ) -> None:
