@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dataset_tasks.catalog.sql import Catalog
     from dataset_tasks.model import Approval, Version
+    from dataset_tasks.session import Session
 
 
 def _arg(*flags: str, **options: Any) -> Arg:  # Any: as argparse has them
@@ -25,6 +26,7 @@ def _arg(*flags: str, **options: Any) -> Arg:  # Any: as argparse has them
 
 _CONN_ID = _arg("-c", "--conn-id", help="The connection of the catalog; default [dataset_tasks] conn_id")
 _REF = _arg("ref", help="A version: its id, or project/name@1.0.3, @published, @latest, @alias")
+_ASKED = _arg("ref", help="The version that waits: project/name, project/name@1.0.3 or its id")
 _DATASET = _arg("dataset", help="project/name")
 _PROJECT = _arg("-p", "--project", help="Only of this project")
 _LIMIT = _arg("-n", "--limit", type=int, default=50, help="At most so many (default 50)")
@@ -51,8 +53,8 @@ def get_cli_commands() -> list[GroupCommand]:
                 ),
                 action("show", "Show a version, where it comes from and who made it", show, _REF, ARG_OUTPUT),
                 action("approvals", "List the versions that wait for an answer", approvals, ARG_OUTPUT),
-                action("approve", "Let a version be published", approve, _REF, _NOTE, _WHO),
-                action("reject", "Keep a version from being published", reject, _REF, _NOTE, _WHO),
+                action("approve", "Let a version be published", approve, _ASKED, _NOTE, _WHO),
+                action("reject", "Keep a version from being published", reject, _ASKED, _NOTE, _WHO),
             ),
         )
     ]
@@ -103,9 +105,11 @@ def reject(args: Namespace) -> None:
 
 
 def _answer(args: Namespace, *, approved: bool) -> None:
-    catalog = _catalog(args)
-    version = catalog.resolve(args.ref)
+    session = _session(args)
+    catalog = session.catalog
+    version = catalog.asked(args.ref) if "/" in args.ref and "@" not in args.ref else catalog.resolve(args.ref)
     held = catalog.answer(version.id, approved, args.who or getpass.getuser(), args.note)
+    session.flush_journal()
     print(f"{version.label}: {held.told}")  # noqa: T201  # what the command says
 
 
@@ -120,8 +124,12 @@ def _question(catalog: Catalog, question: Approval) -> dict[str, str]:
     }
 
 
+def _session(args: Namespace) -> Session:
+    return DatasetHook(args.conn_id or settings.connection_id()).get_session()
+
+
 def _catalog(args: Namespace) -> Catalog:
-    return DatasetHook(args.conn_id or settings.connection_id()).get_session().catalog
+    return _session(args).catalog
 
 
 def _row(version: Version) -> dict[str, str]:

@@ -61,6 +61,24 @@ class Approvals(Writes):
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
         return [_approval(row) for row in rows]
 
+    def asked(self, dataset: str) -> Version:
+        """The version of a dataset (`project/name`) an answer is meant for: the one that waits, else the one asked last.
+
+        Raises:
+            StateError: Nobody ever asked about a version of the dataset.
+        """
+        project, _, name = dataset.rpartition("/")
+        own = {version.id: version for version in self.versions(project=project, name=name)}
+        found = [each for each in self.approvals() if each.version_id in own]
+        if not found:
+            raise StateError(
+                f"nobody asked about a version of {dataset}",
+                kind="not_asked",
+                hint="A spec asks with `publish: {approval: {...}}`.",
+            )
+        waiting = [each for each in found if each.state == "open"]
+        return own[(waiting or found)[0].version_id]
+
     def proposed(
         self, project: str, name: str, partition: str | None = None, *, until: datetime | None = None
     ) -> Version | None:

@@ -10,7 +10,7 @@ from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import Exit, command
 from dataset_tasks.cli.context import Cli, Want, origin, user
 from dataset_tasks.cli.output import shown
-from dataset_tasks.errors import InvalidArgumentError, StateError
+from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Approval, JsonValue, Version
 
 if TYPE_CHECKING:
@@ -79,17 +79,7 @@ def _asked(cli: Cli, session: Session, ref: str | None, given_id: str | None) ->
     text = ref if ref is not None else given_id
     if text is None or "@" in text or "/" not in text:
         return cli.version(session, ref, given_id, Want.LATEST)
-    project, _, name = text.rpartition("/")
-    own = {version.id: version for version in session.catalog.versions(project=project, name=name)}
-    asked = [each for each in session.catalog.approvals() if each.version_id in own]
-    if not asked:
-        raise StateError(
-            f"nobody asked about a version of {text}",
-            kind="not_asked",
-            hint="A spec asks with `publish: {approval: {...}}`.",
-        )
-    waiting = [each for each in asked if each.state == "open"]
-    return own[(waiting or asked)[0].version_id]
+    return session.catalog.asked(text)
 
 
 def _list(cli: Cli) -> Exit:

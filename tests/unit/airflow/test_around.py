@@ -265,3 +265,17 @@ def test_the_commands_answer_approvals(shop: Shop, capsys: pytest.CaptureFixture
     assert called(capsys, "approvals") == []
     with pytest.raises(StateError, match="answered before"):
         called(capsys, "reject", one.id)
+
+
+def test_the_commands_answer_for_the_version_of_a_dataset_that_waits(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.published()
+    asked, newer = shop.completed(), shop.completed()
+    shop.catalog.open_approval(asked)
+    assert asked.label in called(capsys, "reject", "crm/orders", "--who", "bob")
+    shop.catalog.open_approval(newer)
+    assert newer.label in called(capsys, "approve", "crm/orders", "--who", "bob")
+    with pytest.raises(StateError, match="nobody asked about a version of crm/visits"):
+        called(capsys, "approve", "crm/visits")
+    assert not list(shop.catalog.unjournaled())
