@@ -161,23 +161,34 @@ def record_publish(
     outlet = declared(asset, outlets)
     if result.unchanged:
         outlets[:] = [other for other in outlets if not _same(other, asset)]
-    elif outlet is not None:
-        event = context["outlet_events"][outlet]
-        event.extra = extra
-        if as_key and partition is not None:
-            if not hasattr(event, "add_partitions"):
-                raise InvalidArgumentError(
-                    "asset events have no partition keys in this Airflow", hint="Use 3.2 or newer."
-                )
-            event.add_partitions(partition)
-    elif as_key and partition is not None:
-        raise InvalidArgumentError(
-            f"only the event of a declared outlet can have a partition key, and {asset.uri} is none",
-            hint="Give the task outlets=[dataset_asset(...)].",
-        )
-    else:
+        return
+    if outlet is not None:
+        context["outlet_events"][outlet].extra = extra
+    if as_key and partition is not None:
+        outlet = must_take_keys(asset, outlets)
+        context["outlet_events"][outlet].add_partitions(partition)
+    elif outlet is None:
         outlets.append(PUBLISHED)
         context["outlet_events"][PUBLISHED].add(asset, extra=extra)
+
+
+def must_take_keys(asset: Asset, outlets: Iterable[object]) -> Asset:
+    """The outlet whose event can have a partition key: to be asked before a publish, since no event follows a later one.
+
+    Raises:
+        InvalidArgumentError: Airflow has no partition keys (before 3.2), or the asset is no declared outlet.
+    """
+    from airflow.sdk.execution_time.context import OutletEventAccessor  # of no use to a parse
+
+    outlet = declared(asset, outlets)
+    if outlet is None:
+        raise InvalidArgumentError(
+            f"only the event of a declared outlet can have a partition key, and {asset.uri} is none",
+            hint=f"Give the task outlets=[dataset_asset({asset.uri.removeprefix('dataset://')!r})].",
+        )
+    if not hasattr(OutletEventAccessor, "add_partitions"):
+        raise InvalidArgumentError("asset events have no partition keys in this Airflow", hint="Use 3.2 or newer.")
+    return outlet
 
 
 def declared(asset: Asset, outlets: Iterable[object]) -> Asset | None:

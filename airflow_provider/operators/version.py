@@ -194,6 +194,22 @@ class DatasetPublishOperator(DatasetOperator):
         self.alias = alias
         self.partition_events = partition_events
 
+    def work(self, context: Context) -> dict[str, JsonValue]:
+        """Publishes; see `DatasetOperator.work`.
+
+        Raises:
+            AirflowFailException: With `partition_events`, the event could not have its key: nothing was published then.
+        """
+        if self.partition_events:
+            with running.translated():
+                catalog = DatasetHook(self.conn_id).get_session().catalog
+                request = self.request(catalog.id)
+                assert isinstance(request, Publish)
+                version = catalog.resolve(request.ref)
+                if version.partition is not None:
+                    assets.must_take_keys(assets.dataset_asset(version.dataset), self.outlets)
+        return super().work(context)
+
     def finish(self, result: Result, context: Context) -> None:
         """Emits the asset event."""
         assert isinstance(result, PublishResult)

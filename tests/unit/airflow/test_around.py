@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, Asset
+from airflow.sdk.execution_time.context import OutletEventAccessor, OutletEventAccessors
 
 from airflow_provider import assets, cli, running
-from airflow_provider.compat import AirflowSkipException
+from airflow_provider.compat import AirflowFailException, AirflowSkipException
 from airflow_provider.links import DatasetVersionLink
 from airflow_provider.operators import (
     DatasetCreateOperator,
@@ -214,6 +215,32 @@ def test_the_teardown_of_a_create_comes_after_the_work(serialized: Any) -> None:
     again = serialized(dag)
     assert (again.task_dict["create"].is_setup, again.task_dict["drop"].is_teardown) == (True, True)
     assert again.task_dict["drop"].upstream_task_ids == {"create", "work"}
+
+
+# --- partitions ------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_published_where_its_event_could_not_have_its_key(shop: Shop, context: dict[str, Any]) -> None:
+    version = shop.completed(partition="2026-01-02")
+    other = assets.dataset_asset("crm/visits")
+    keyed = DatasetPublishOperator(task_id="t", ref=version.id, partition_events=True, outlets=[other])
+    with pytest.raises(AirflowFailException, match="dataset://crm/orders is none") as refused:
+        keyed.execute(context)
+    assert "outlets=[dataset_asset('crm/orders')]" in str(refused.value)
+    assert shop.catalog.version(version.id).state is State.COMPLETED
+
+
+@pytest.mark.skipif(not hasattr(OutletEventAccessor, "add_partitions"), reason="no partition keys in this Airflow")
+def test_the_event_of_a_declared_outlet_has_the_partition_as_its_key(shop: Shop, context: dict[str, Any]) -> None:
+    asset = assets.dataset_asset("crm/orders")
+    for partition in ("2026-01-02", None):
+        version = shop.completed(partition=partition)
+        context["outlet_events"] = OutletEventAccessors()
+        keyed = DatasetPublishOperator(task_id="t", ref=version.id, partition_events=True, outlets=[asset])
+        keyed.execute(context)
+        event = context["outlet_events"][asset]
+        assert event.extra["version_id"] == version.id
+        assert event.partition_keys == ({partition} if partition else set())
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
