@@ -13,7 +13,7 @@ from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.queries import select_versions
 from dataset_tasks.catalog.rows import checked_alias, checked_text, dump
 from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags, tell_reports
-from dataset_tasks.errors import AlreadyExistsError
+from dataset_tasks.errors import AlreadyExistsError, StateError
 from dataset_tasks.model import JsonValue, ReportKind, State, Version
 from dataset_tasks.paths import show
 
@@ -26,6 +26,7 @@ class Labels(Writes):
 
         Raises:
             InvalidArgumentError: No alias can be called so.
+            StateError: The version is not final, or was deleted.
         """
         checked_alias(alias)
 
@@ -59,6 +60,14 @@ class Labels(Writes):
         if held == version.id:
             return
         sequence, moment = advance(connection), self._now()
+        now = self._one(connection, version.id)  # behind the lock: nobody deletes it any more
+        if not now.state.is_final:
+            is_draft = now.state is State.IN_PROGRESS
+            raise StateError(
+                f"{now.label} ({now.id}) is {now.state}; an alias names a final version",
+                kind="not_finalized" if is_draft else str(now.state),
+                hint="Finalize it first." if is_draft else "Choose another version.",
+            )
         where = {"project": version.project, "name": version.name, "alias": alias, "version_id": version.id}
         connection.execute(sa.insert(t.aliases).values(sequence=sequence, created=moment, **where))
         insert_event(connection, sequence, "alias", version, moment, where)

@@ -281,6 +281,20 @@ def test_aliases_move_and_keep_their_history(catalog: Catalog) -> None:
     assert [version_id for _, version_id, _ in catalog.alias_history("p", "n")] == [one.id, two.id, one.id]
 
 
+def test_an_alias_is_not_moved_to_a_draft_or_a_tombstone(catalog: Catalog) -> None:
+    good, gone = final(catalog), final(catalog)
+    catalog.set_alias(good, "prod", record("p1"))
+    catalog.delete(gone, record("delete"), force=False)
+    for version, kind in (
+        (gone, "deleted"),
+        (draft(catalog), "not_finalized"),
+    ):  # `gone` as it was read before it was deleted
+        with pytest.raises(StateError) as raised:
+            catalog.set_alias(version, "prod", record(f"to {kind}"))
+        assert raised.value.kind == kind
+    assert catalog.aliases(good.project, good.name) == {"prod": good.id}
+
+
 def test_a_renamed_dataset_keeps_its_ids_and_aliases(catalog: Catalog) -> None:
     version = catalog.publish(final(catalog), "prod", record("p"))
     final(catalog, "other")
