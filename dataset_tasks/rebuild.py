@@ -142,6 +142,10 @@ def rebuild(
     is_new = catalog.last_sequence() == 0
     problems: list[str] = []
     events, applied = _replayed(catalog, journals, problems, progress)
+    problems += [
+        f"version {version_id} is referred to, but no journal that was given tells of it"
+        for version_id in catalog.db.read(replay.lost)
+    ]
     objects = _registered(catalog, Objects(catalog, open_store, clock), problems, progress, to_micros(clock()))
     versions = len(catalog.versions(states=(State.COMPLETED, State.PUBLISHED)))
     catalog.close()
@@ -283,11 +287,13 @@ def _references(objects: Objects, row: tuple[str, str, str]) -> _References:
     assert ref is not None
     try:
         refs = (*Index.from_bytes(objects.read(ref), ref.key).objects.values(), ref)
+        for store_id in {each.store_id for each in refs}:
+            objects.store(store_id)  # one that was not given may be given the next time
         if state == State.DELETED:
             for each in refs:
                 objects.check_size(each)
     except (IntegrityError, NotFoundError) as error:
-        if state == State.DELETED:
+        if state == State.DELETED and isinstance(error, IntegrityError):
             return _References(version_id, is_purged=True)
         return _References(version_id, problem=f"version {version_id}: {_message(error)}")
     return _References(version_id, refs)

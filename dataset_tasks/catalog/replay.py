@@ -23,6 +23,8 @@ from dataset_tasks.model import ObjectRef, State
 #: JSON of an event's payload: whatever the release wrote that wrote it.
 _Payload = Mapping[str, Any]  # Any: JSON
 _TEXTS = ("description", "project", "name", "quarantined", "fingerprint")
+#: That of a row which stands for a version; no version has it.
+_NO_PROJECT = ""
 _COPIED = (
     "id", "project", "name", "version", "partition", "created", "finalized", "previous_id", "description", "store_id",
     "files", "bytes", "new_bytes", "content_hash", "fingerprint", "recipe", "skip_unchanged",
@@ -126,9 +128,10 @@ class Replay:
             "purged": False,
         }
         here = t.versions.c.id == event.version_id
-        row = self._connection.execute(sa.select(t.versions.c.state, t.versions.c.content_hash).where(here)).first()
+        columns = (t.versions.c.state, t.versions.c.content_hash, _stands_in().label("stands_in"))
+        row = self._connection.execute(sa.select(*columns).where(here)).first()
         state = row.state if row is not None else None
-        if row is not None and state in (State.COMPLETED, State.PUBLISHED, State.DELETED):
+        if row is not None and not row.stands_in and state in (State.COMPLETED, State.PUBLISHED, State.DELETED):
             if row.content_hash != was["content_hash"]:
                 self.problems.append(
                     f"version {event.version_id} was finished anew since, with other content than the journal tells of"
@@ -138,7 +141,7 @@ class Replay:
         values["version"], values["version_order"] = self._free_number(event, was)
         if state is None:
             self._connection.execute(sa.insert(t.versions).values(**values))
-        else:  # the draft that it was when the catalog was copied
+        else:  # the draft that it was when the catalog was copied, or what stood for it
             self._connection.execute(sa.update(t.versions).where(here).values(**values))
             for table, column in ((t.parents, t.parents.c.child_id), (t.tags, t.tags.c.version_id)):
                 self._connection.execute(sa.delete(table).where(column == event.version_id))
@@ -223,14 +226,16 @@ class Replay:
         )
 
     def _require(self, version_id: str) -> None:
-        """Makes a tombstone where a version should be whose own event is lost, so that what refers to it stays whole."""
+        """Makes a tombstone where a version should be whose own event is lost, so that what refers to it stays whole.
+
+        Its event may come after all: an alias was set to the draft, or another store has it that is given later.
+        """
         if self._connection.execute(sa.select(t.versions.c.id).where(t.versions.c.id == version_id)).first():
             return
-        self.problems.append(f"version {version_id} is referred to, but no journal that was given tells of it")
         self._connection.execute(
             sa.insert(t.versions).values(
                 id=version_id,
-                project="",
+                project=_NO_PROJECT,
                 name="lost",
                 version=version_id,
                 state=State.DELETED,
@@ -295,6 +300,16 @@ _KINDS: dict[str, Callable[[Replay, Event, _Payload], None]] = {
     "approval": Replay.approval,
     "reported": Replay.reported,
 }
+
+
+def _stands_in() -> sa.ColumnElement[bool]:
+    """Whether a row only stands for a version that no journal has told of."""
+    return (t.versions.c.project == _NO_PROJECT) & (t.versions.c.state == State.DELETED)
+
+
+def lost(connection: Connection) -> list[str]:
+    """Ids of the versions that are referred to, and that no journal has told of; by id."""
+    return sorted(connection.execute(sa.select(t.versions.c.id).where(_stands_in())).scalars())
 
 
 def put_stores(connection: Connection, stores: Iterable[tuple[str, str, int]]) -> None:

@@ -293,6 +293,45 @@ def test_a_rebuild_from_a_store_without_a_parent_keeps_the_child_and_says_so(
     assert call("catalog", "rebuild", other, home / "store", "--catalog", f"sqlite:///{tmp_path}/b.db").code == 0
 
 
+def test_a_rebuild_store_by_store_brings_back_all_in_the_end(
+    done: Command, call: Command, data: Path, home: Path, tmp_path: Path
+) -> None:
+    other, url = tmp_path / "other", f"sqlite:///{tmp_path}/new.db"
+    parent = done("build", "demo/raw", "--sync", data, "--store", other, "-q").out.strip()
+    more = tmp_path / "more.txt"
+    more.write_text("more")
+    child = done("build", "demo/child", "--parent", parent, "--add", more, "-q").out.strip()
+    for _ in range(2):  # it is told each time
+        ran = call("catalog", "rebuild", home / "store", "--catalog", url, "--json")
+        assert ran.code == 1
+        said = ran.json()["problems"]
+        assert any(parent in problem for problem in said)
+        assert any(child in problem and "knows no store" in problem for problem in said), "its parent's files are there"
+    done("catalog", "rebuild", home / "store", other, "--catalog", url)
+    with open_session(catalog_url=url, create=False) as session:
+        assert [version.id for version in session.catalog.versions()] == [parent, child]
+        assert session.catalog.version(child).parents == (parent,)
+        assert_invariants(session)
+
+
+def test_a_version_that_had_an_alias_while_it_was_a_draft_comes_back(
+    done: Command, data: Path, home: Path, tmp_path: Path
+) -> None:
+    """As releases allowed it that did not look whether the version is final."""
+    draft = done("create", "demo/raw", "-q").out.strip()
+    with open_session() as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(State, "is_final", True)
+        session.set_alias(session.catalog.version(draft), "prod")
+    done("add", data, "--id", draft)
+    done("upload", "--id", draft)
+    done("finalize", draft)
+    url = f"sqlite:///{tmp_path}/new.db"
+    done("catalog", "rebuild", home / "store", "--catalog", url)
+    with open_session(catalog_url=url, create=False) as session:
+        assert session.catalog.resolve("demo/raw@prod").id == draft
+        assert session.run(Verify(ref=draft)) == session.run(Verify(ref="demo/raw@latest"))
+
+
 def test_a_rebuild_into_another_catalog_is_refused(filled: dict[str, Any], call: Command, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/new.db"
     call("catalog", "init", "--catalog", url)
