@@ -16,6 +16,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from dataset_tasks import holding
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.leases import RUN, Leases
 from dataset_tasks.catalog.queries import FINAL, select_versions
@@ -322,6 +323,8 @@ class Collecting(Registry, Leases):
         return self.db.read(lambda connection: self._is_wanted(connection, version))
 
     def _is_wanted(self, connection: Connection, version: Version) -> bool:
+        if holding.APPROVE in holding.reasons(version.quarantined):  # also before it is asked about
+            return True
         move, later = t.aliases, t.aliases.alias("later")
         same = (later.c.project == move.c.project) & (later.c.name == move.c.name) & (later.c.alias == move.c.alias)
         moved_on = sa.exists().where(same & (later.c.sequence > move.c.sequence))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tasks import holding
 from dataset_tasks.catalog.collect import Keep
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError, NotFoundError, StateError
 from dataset_tasks.failpoints import Rule
@@ -436,10 +437,12 @@ def test_retention_never_takes_what_an_alias_names_what_waits_for_an_answer_or_w
     session.run(Create(name="d", project="p", parents=("p/d@1.0.3",)))
     waits = made()  # 1.0.5 waits for an answer; the draft has 1.0.4
     session.catalog.open_approval(waits)
+    soon = made()  # 1.0.6 will be asked about in the next step of its run
+    session.change(soon.id, lambda _now: {"quarantined": holding.mark([holding.APPROVE])})
     made()
     made()
     session.catalog.set_retention("p", "d", Keep(last=1))
-    assert collect(session).retired == ("p/d@1.0.6",)
+    assert collect(session).retired == ("p/d@1.0.7",)
     session.run(Delete(ref="p/features@latest"))
     assert collect(session).retired == ("p/d@1.0.2",)
 
