@@ -137,6 +137,14 @@ class Queries:
     def _nothing_for(self, wanted: Reference) -> NotFoundError:
         dataset, selector = f"{wanted.project}/{wanted.name}", wanted.selector
         held = self.versions(project=wanted.project, name=wanted.name)
+        deleted = self.versions(project=wanted.project, name=wanted.name, states=[State.DELETED])
+        named = any(each.version == selector for each in deleted)
+        if named or (deleted and not held):
+            return NotFoundError(
+                f"version {selector!r} of {dataset!r} was deleted" if named else f"all of {dataset!r} was deleted",
+                hint=f"`dataset-tasks log {show(dataset)}` shows when; `dataset-tasks undelete` brings a version back, "
+                "until gc has given up its bytes.",
+            )
         if not held:
             near = did_you_mean(dataset, self._labels())
             return NotFoundError(f"there is no dataset {dataset!r} in catalog {self.id}{near}", hint=_LOOK)

@@ -152,7 +152,7 @@ def rebuild(
     elif cli.quiet:
         cli.out.line(done.catalog_id)
     else:
-        what = "made" if done.is_new else "completed"
+        what = "made" if done.is_new else "unchanged:" if unchanged else "completed"
         cli.out.line(
             f"{what} catalog {done.catalog_id}: {count(done.applied, 'event')} of {done.events:,} applied, "
             f"{count(done.versions, 'final version')}, {count(done.objects, 'object')} registered"

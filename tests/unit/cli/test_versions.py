@@ -62,6 +62,19 @@ def test_two_open_drafts_are_listed_not_guessed(call: Command, done: Command) ->
     assert all(draft in ran.err for draft in drafts)
 
 
+def test_what_was_deleted_is_told_as_such_with_the_way_back(call: Command, done: Command, raw: str, data: Path) -> None:
+    done("delete", raw)
+    for ref, told in (
+        ("demo/raw@1.0.0", "version '1.0.0' of 'demo/raw' was deleted"),
+        ("demo/raw", "all of 'demo/raw'"),
+    ):
+        ran = call("get", ref)
+        assert (ran.code, told in ran.err, "undelete" in ran.err) == (1, True, True), ran
+    done("build", "demo/raw", "--add", data)
+    assert "version '1.0.0' of 'demo/raw' was deleted" in call("ls", "demo/raw@1.0.0").err
+    assert "no version or alias '9'" in call("ls", "demo/raw@9").err
+
+
 def test_building_again_what_is_there_has_nothing_to_do(call: Command, raw: str, data: Path) -> None:
     again = call("build", "demo/raw", "--sync", data, "--json")
     assert (again.code, again.json()["unchanged"], again.json()["version_id"]) == (3, True, raw)
