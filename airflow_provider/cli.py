@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from airflow.utils.cli import suppress_logs_and_warning
 
 from airflow_provider import settings
 from airflow_provider.hooks.dataset import DatasetHook
+from dataset_tasks.errors import DatasetError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,7 +41,7 @@ def get_cli_commands() -> list[GroupCommand]:
 
     def action(name: str, text: str, work: Callable[[Namespace], None], *args: Arg) -> ActionCommand:
         return ActionCommand(
-            name=name, help=text, func=suppress_logs_and_warning(work), args=(*args, _CONN_ID, ARG_VERBOSE)
+            name=name, help=text, func=suppress_logs_and_warning(_in_words(work)), args=(*args, _CONN_ID, ARG_VERBOSE)
         )
 
     return [
@@ -58,6 +60,19 @@ def get_cli_commands() -> list[GroupCommand]:
             ),
         )
     ]
+
+
+def _in_words(work: Callable[[Namespace], None]) -> Callable[[Namespace], None]:
+    """The command with errors as message and hint instead of a traceback; the exit code is 1."""
+
+    @functools.wraps(work)
+    def told(args: Namespace) -> None:
+        try:
+            work(args)
+        except DatasetError as error:
+            raise SystemExit(str(error)) from error
+
+    return told
 
 
 def list_datasets(args: Namespace) -> None:

@@ -63,7 +63,7 @@ def _config() -> dict[str, Any]:  # Any: as above
                     example="lake",
                 ),
                 "poll_interval": _option(
-                    "Seconds between two looks into a catalog by triggers that wait for a version or an answer.",
+                    "Seconds between two looks into a catalog by watchers of assets and by approvals that wait.",
                     kind="float",
                     default="10.0",
                     example="30",
