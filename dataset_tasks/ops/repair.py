@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from dataset_tasks import holding
 from dataset_tasks.catalog.collect import Root
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.manifest.build import Whole
-from dataset_tasks.model import Version
+from dataset_tasks.model import State, Version
+from dataset_tasks.ops import unchanged
 from dataset_tasks.ops.context import Context
 from dataset_tasks.ops.finding import Finder, StoreCopies
 from dataset_tasks.ops.relocating import Moving
@@ -170,23 +172,33 @@ class _Repair:
             self._lost.setdefault(root.version_id, (root, []))[1].append(what)
 
     def _quarantine(self) -> None:
-        """Keeps versions that lost files out of look-ups by name; their ids still find them."""
+        """Keeps versions that lost files out of look-ups by name, also once they are approved; their ids still find them."""
         for root, lost in self._lost.values():
             version = self._catalog.version(root.version_id)
-            if version.state.is_final and not version.quarantined:
+            if version.state.is_final and (not version.quarantined or holding.reasons(version.quarantined)):
                 failpoint("repair.before_quarantine")
                 self._mark(version, f"{LOST}{len(lost)} files are lost")
                 self._quarantined.append(version.label)
 
     def _release(self) -> None:
-        """Lets in again what was kept out for damage that is healed."""
+        """Lets in again what was kept out for damage that is healed, and for nothing else."""
         for root in self._roots:
             version = self._catalog.version(root.version_id)
             if not version.quarantined.startswith(_BY_DAMAGE) or root.version_id in self._lost:
                 continue
             (now,) = (each for each in self._catalog.roots() if each.version_id == version.id)
             if not survey(self._context, [now], hashed=True).damaged:
-                self._mark(version, "")
+                self._mark(version, self._held(version))
+
+    def _held(self, version: Version) -> str:
+        """The mark of a version that is whole: it may still wait for its answer, or have been refused."""
+        question = self._catalog.look(version.id)
+        if version.state is State.PUBLISHED or (question is not None and question.outcome == "approved"):
+            return ""
+        if question is not None and question.outcome == "rejected":
+            return question.told
+        waits = question is not None or holding.APPROVE in unchanged.holds(version)
+        return holding.mark([holding.APPROVE]) if waits else ""
 
     def _mark(self, version: Version, quarantined: str) -> None:
         self._context.session.change(version.id, lambda _now: {"quarantined": quarantined})

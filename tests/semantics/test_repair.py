@@ -259,6 +259,25 @@ def test_adding_a_damaged_file_again_heals_every_version_that_has_it(
     assert_invariants(session)
 
 
+@pytest.mark.parametrize("found_by", ["repair", "verify"])
+@pytest.mark.parametrize(
+    ("answer", "after"), [(None, "waits for approval"), (True, ""), (False, "rejected by ana")], ids=str
+)
+def test_a_version_that_is_healed_still_waits_for_its_answer_or_stays_rejected(
+    session: Session, made: Callable[..., Version], tmp_path: Path, found_by: str, answer: bool | None, after: str
+) -> None:
+    version = made(FILES)
+    session.catalog.open_approval(version)
+    only(session, version, "chunk").unlink()
+    session.run(Repair() if found_by == "repair" else Verify(ref=version.id, quarantine=True))
+    if answer is not None:
+        session.catalog.answer(version.id, answer, "ana")
+    assert session.catalog.version(version.id).quarantined.endswith(("3 files are lost", "3 files differ"))
+    assert repair(session, folders=(str(tmp_path / "d"),)).lost == ()
+    assert bad(session, version) == ()
+    assert session.catalog.version(version.id).quarantined == after
+
+
 def test_cached_copies_heal(session: Session, made: Callable[..., Version]) -> None:
     version = made(FILES)
     session.run(GetCopy(ref=version.id))
