@@ -1,6 +1,7 @@
 """What comes after the flights: a DAG that each publish starts, and one that waits for a version that suits it.
 
 Both know the exact version: by its id in the event, or by what the sensor found. Neither asks for "the latest".
+Both read what flights_operators.py makes; the events that start the first come in a running scheduler only.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ with DAG(
 
     @task
     def report() -> list[str]:
-        """The versions that started this run: several, when they were published while it could not start."""
-        found = triggering_versions(get_current_context())[DATASET]
+        """The versions that started this run: several, when they were published while it could not start; none by hand."""
+        found = triggering_versions(get_current_context()).get(DATASET, [])
         for version_id in found:
             print("published:", version_id)
         return found

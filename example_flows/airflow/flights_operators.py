@@ -2,6 +2,11 @@
 
 Every operation is a task of its own, so workers need a store and source files that all of them see. Where that is not so, or
 fewer tasks will do, `@task.dataset` (flights_taskflow.py) makes a version in one task.
+
+To try it in a checkout, once `make demo` has put the source files there:
+
+    export AIRFLOW__CORE__DAGS_FOLDER="$PWD/example_flows/airflow" DATASET_TASKS_CATALOG=embedded
+    airflow db migrate && airflow dags test flights_operators
 """
 
 from __future__ import annotations

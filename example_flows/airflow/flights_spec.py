@@ -1,4 +1,10 @@
-"""The flights spec as a DAG: one group of tasks a dataset, the same versions as `dataset-tasks run` makes."""
+"""The flights spec as a DAG: one group of tasks a dataset, the same versions as `dataset-tasks run` makes.
+
+To try it in a checkout, once `make demo` has put the source files there:
+
+    export AIRFLOW__CORE__DAGS_FOLDER="$PWD/example_flows/airflow" DATASET_TASKS_CATALOG=embedded
+    airflow db migrate && airflow dags test flights
+"""
 
 from __future__ import annotations
 

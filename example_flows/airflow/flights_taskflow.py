@@ -1,4 +1,10 @@
-"""The flights pipeline by hand with `@task.dataset`: one task a version, nothing to clean up, nothing made twice."""
+"""The flights pipeline by hand with `@task.dataset`: one task a version, nothing to clean up, nothing made twice.
+
+To try it in a checkout, once `make demo` has put the source files there:
+
+    export AIRFLOW__CORE__DAGS_FOLDER="$PWD/example_flows/airflow" DATASET_TASKS_CATALOG=embedded
+    airflow db migrate && airflow dags test flights_taskflow
+"""
 
 from __future__ import annotations
 
