@@ -211,6 +211,8 @@ class Work:
             sources: References the version was made from, beside its parents and inputs.
         """
         payload = result_json(result)
+        if TaskRunContext.get() is not None:
+            events.make_up(self.session, result, published)
         if result.unchanged and (published is None or published.unchanged):
             return cast("Json", Completed(name=UNCHANGED, message=result.why or None, data=payload))
         if TaskRunContext.get() is not None:

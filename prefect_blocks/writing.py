@@ -31,6 +31,7 @@ from prefect_blocks import tasks
 from prefect_blocks.blocks import DatasetCatalog
 from prefect_blocks.running import Catalog, Json, Work, find_catalog, many
 from prefect_blocks.steps import own_step
+from prefect_blocks.stopping import Stop
 from prefect_blocks.tasks.base import operation
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ class dataset_version:  # noqa: N801  # used like a function, as `contextlib.sup
                     metadata=dict(self._metadata),
                     _session=session,
                 )
-                yield version
+                with Stop():
+                    yield version
                 version.result = self._finish(version, catalog, step)
             scratch.clear(session, draft)
             _sessions.pop(draft.id, None)

@@ -220,3 +220,69 @@ def test_a_users_own_function_or_program_is_stopped_when_its_flow_is_told_to_end
         process.kill()
         process.wait()
     assert not [one for one in versions(session) if "aborted" not in one and "in_progress" not in one]
+
+
+@pytest.mark.parametrize("killed_at", ["finalize.after_commit", "publish.after_commit"])
+def test_events_that_a_killed_run_did_not_tell_are_told_by_the_next_one(
+    server: Server, place: Path, session: Session, killed_at: str
+) -> None:
+    (place / "main.py").write_text(TURNING)
+    name = killed_at.partition(".")[0]
+    (place / "told.yaml").write_text(
+        f"version: 1\nname: told\nproject: {name}\ndatasets:\n  raw: {{add: [{{path: data}}], publish: true}}\n"
+    )
+    command = [sys.executable, str(place / "main.py"), str(place / "told.yaml")]
+    killed = subprocess.run(command, env=server.env | {"DATASET_TASKS_FAILPOINTS": f"{killed_at}=kill"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    subprocess.run(command, env=server.env, check=True)
+    (version,) = session.catalog.versions()
+    body = {"filter": {"event": {"prefix": ["dataset-tasks"]}, "resource": {"id": [f"dataset://{name}/raw"]}}}
+
+    def told() -> list[str] | None:
+        found = json_object(server.api.post("events/filter", json=body))["events"]
+        assert {one["payload"]["version_id"] for one in found} <= {version.id}
+        return sorted(one["event"].rpartition(".")[2] for one in found) if len(found) >= 2 else None
+
+    assert wait_for("both events", told, timeout=START_TIMEOUT) == ["finalized", "published"]
+
+
+BLOCK = """
+import time
+from pathlib import Path
+
+from prefect import flow, task
+
+from prefect_blocks import dataset_version
+
+
+@task
+def write():
+    with dataset_version("own/turned") as version:
+        (version.output / "half").touch()
+        (Path(__file__).parent / "begun").touch()
+        while True:
+            time.sleep(0.01)
+
+
+@flow
+def writes():
+    write.submit().result()
+
+
+writes()
+"""
+
+
+def test_a_block_in_a_thread_drops_its_draft_when_its_flow_is_told_to_end(
+    server: Server, place: Path, session: Session
+) -> None:
+    (place / "block.py").write_text(BLOCK)
+    process = subprocess.Popen([sys.executable, str(place / "block.py")], env=server.env)
+    try:
+        wait_for("the block to begin", lambda: begun(place), timeout=START_TIMEOUT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=START_TIMEOUT) != 0
+    finally:
+        process.kill()
+        process.wait()
+    assert [one for one in versions(session) if "aborted" not in one] == []

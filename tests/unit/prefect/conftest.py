@@ -69,6 +69,7 @@ def in_task(monkeypatch: pytest.MonkeyPatch) -> InTask:
     for module, shows in (
         (reports, "show_version"),
         (events, "tell"),
+        (events, "make_up"),
         (lineage, "show_ancestors"),
         (checks, "check_of"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from prefect.context import FlowRunContext
 
 import prefect_blocks
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.ops.requests import OPERATIONS, BuildResult, FinalizeResult, PublishResult
+from dataset_tasks.ops.requests import OPERATIONS, BuildResult, FinalizeResult, PublishResult, Result
 from prefect_blocks import DatasetCatalog, approvals, dataset_task, events, reports, running, tasks
 from tests.unit.prefect.conftest import CATALOG, VERSION, FakeSession, InTask
 from tests.unit.prefect.test_tasks import LEAST, task_for
@@ -144,6 +145,54 @@ def test_what_is_unchanged_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch, se
     monkeypatch.setattr(events, "emit_event", lambda **event: told.append(event))
     events.tell(session, BuildResult(**ABOUT, unchanged=True), PublishResult(**ABOUT, unchanged=True), None)  # type: ignore[arg-type]
     assert told == []
+
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("result", "age", "runner", "known", "told"),
+    [
+        (BuildResult(**ABOUT, unchanged=True), 1, "prefect", None, events.FINALIZED),
+        (FinalizeResult(**ABOUT, unchanged=True), 1, "prefect", None, events.FINALIZED),
+        (PublishResult(**ABOUT, unchanged=True), 1, "prefect", None, events.PUBLISHED),
+        (PublishResult(**ABOUT, unchanged=True, alias="prod"), 1, "prefect", None, events.PUBLISHED),
+        (PublishResult(**ABOUT, unchanged=True), 1, "prefect", "prod", None),
+        (PublishResult(**ABOUT, unchanged=True, alias="prod"), 1, "prefect", "prod", None),
+        (PublishResult(**ABOUT, unchanged=True, alias="prod"), 1, "prefect", "", events.PUBLISHED),
+        (PublishResult(**ABOUT, unchanged=True), 25, "prefect", None, None),
+        (PublishResult(**ABOUT, unchanged=True), 1, "local", None, None),
+        (PublishResult(**ABOUT), 1, "prefect", None, None),
+    ],
+)
+def test_what_a_killed_run_did_not_tell_is_told_by_the_next_one_unless_prefect_knows_it(
+    monkeypatch: pytest.MonkeyPatch, result: Result, age: int, runner: str, known: str | None, told: str | None
+) -> None:
+    """`age` in hours; `known` is the alias that Prefect has an event of, empty for none, None for no event at all."""
+    before = NOW - timedelta(hours=age)
+    facts = {"id": VERSION, "origin": {"runner": runner}, "finalized": before, "published": before}
+    made = SimpleNamespace(**vars(version()) | facts)
+    catalog = SimpleNamespace(version=lambda _: made, aliases=lambda *_: {"prod": VERSION, "old": "b" * 32})
+    emitted: list[str] = []
+    monkeypatch.setattr(events, "emit_event", lambda **one: emitted.append(one["event"]))
+    held = set() if known is None else {events._id(events.PUBLISHED, made, known)}  # type: ignore[arg-type]
+    monkeypatch.setattr(events, "_knows_one", lambda ids: not held.isdisjoint(ids))
+    session: Any = SimpleNamespace(catalog=catalog, clock=lambda: NOW)
+    events.make_up(session, result, None)
+    assert emitted == ([told] if told else [])
+
+
+def test_where_prefect_does_not_say_which_events_it_knows_none_is_made_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Away:
+        def __enter__(self) -> Any:
+            raise httpx.ConnectError("no server")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(events, "get_client", lambda **_: Away())
+    assert events._knows_one([UUID(int=1)])
 
 
 @pytest.mark.parametrize("verb", ["finalize", "build", "squash"])
