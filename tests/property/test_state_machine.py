@@ -312,7 +312,11 @@ class Versions(RuleBasedStateMachine):
             return
         handle, wanted = self.handle(version), DatasetPattern(pattern)
         some = {n: c for n, c in self.model[version].items() if wanted.matches(n.encode())}
-        assert _content(Path(str(handle.get_local_copy(files=pattern)))) == some
+        if some:
+            assert _content(Path(str(handle.get_local_copy(files=pattern)))) == some
+        else:
+            with pytest.raises(NotFoundError):
+                handle.get_local_copy(files=pattern)
         split = [_content(Path(str(handle.get_local_copy(part=i, num_parts=parts)))) for i in range(parts)]
         assert sum(map(len, split)) == len(self.model[version])
         assert {name: content for part in split for name, content in part.items()} == self.model[version]
