@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias, Union, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,7 +17,7 @@ from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from dataset_tasks.connections import StoreOptions, register_resolver
 from dataset_tasks.errors import InvalidArgumentError
@@ -145,7 +145,13 @@ class _Integration(NamedTuple):
     ours: type[Block]
 
 
-class _Store(Block):
+if TYPE_CHECKING:
+    _Common = Block
+else:  # each class made of `Block` is a type that the UI offers
+    _Common = BaseModel
+
+
+class _Store(_Common):
     """What the blocks of all stores have in common."""
 
     #: Whose saved block is named by a field, and taken in place of credentials of ours.
@@ -218,7 +224,7 @@ class _Store(Block):
         return {"credentials": theirs.ours(**secrets), **places, **rest}
 
 
-class S3Store(_Store):
+class S3Store(_Store, Block):
     """A store in a bucket of S3, or of what speaks its protocol.
 
     Args:
@@ -258,7 +264,7 @@ class S3Store(_Store):
         return _joined("s3", self.bucket, self.prefix)
 
 
-class AzureStore(_Store):
+class AzureStore(_Store, Block):
     """A store in a container of Azure Blob Storage.
 
     Args:
@@ -294,7 +300,7 @@ class AzureStore(_Store):
         return _joined("azure", self.container, self.prefix)
 
 
-class GcsStore(_Store):
+class GcsStore(_Store, Block):
     """A store in a bucket of Google Cloud Storage.
 
     Args:

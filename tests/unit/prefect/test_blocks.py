@@ -9,6 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from prefect.blocks.core import Block
+from prefect.utilities.dispatch import get_registry_for_type
 from pydantic import SecretStr, ValidationError
 
 from dataset_tasks.errors import InvalidArgumentError
@@ -100,3 +102,10 @@ def test_what_prefect_loads_in_every_process_loads_nothing_heavy() -> None:
         "prefect_blocks.tasks",
     )
     assert not {name for name in more if name.startswith(heavy)}
+
+
+def test_prefect_is_offered_the_blocks_that_the_page_names_and_no_other() -> None:
+    registered = get_registry_for_type(Block) or {}
+    ours = {kind.__name__ for kind in registered.values() if kind.__module__.startswith("prefect_blocks")}
+    stores = {f"{cloud}{what}" for cloud in ("S3", "Azure", "Gcs") for what in ("Store", "Credentials")}
+    assert ours == stores | {"DatasetCatalog"}
