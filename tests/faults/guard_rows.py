@@ -110,7 +110,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard("R04", D + "store/s3.py", "size = self._size_of_parts(key, upload)", "size = 0", f"{OBJECTS} -k 'mid_upload_leaves and moto'"),
     Guard("R05", D + "ops/run.py", "            settle(context, session.catalog.version(replayed.version_id))", "            pass",
           f"{CRASHES} -k 'interrupted_ends_as_if and finalize'"),
-    Guard("R06", D + "ops/alive.py", "                    abandon(context, draft_id, lease)", "                    pass", f"{SHARED} -k alone"),
+    Guard("R06", D + "ops/alive.py", "                    abandon(context, draft_id, _why(error), lease)", "                    pass", f"{SHARED} -k alone"),
     Guard("R06", D + "ops/squash.py", "    if draft.state.is_final:\n        return _result(draft)\n    failpoint",
           "    if draft.state is not State.IN_PROGRESS:\n        return _result(draft)\n    failpoint", f"{SHARED} -k does_not_say"),
     Guard("R07", D + "cache/trees.py", '                eviction.sweep(self._layout, key)\n                failpoint("cache.after_lock")\n', "",
