@@ -9,10 +9,11 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +38,8 @@ DAEMONS = ("api-server", "scheduler", "dag-processor")
 ENDED = ("success", "failed")
 #: Seconds: until a DAG file is parsed, until a run has ended.
 PARSE_TIMEOUT, RUN_TIMEOUT = 120.0, 600.0
+#: Its database, and the seconds that each of the servers waits for the others to let go of it.
+DATABASE, LOCK_TIMEOUT = "airflow.db", 30
 
 
 class AirflowServer:
@@ -95,6 +98,9 @@ class AirflowServer:
         self._stack.close()
 
     def _start(self) -> None:
+        with closing(sqlite3.connect(self.home / DATABASE)) as database:
+            # Readers and the one writer leave each other alone; the file itself remembers that.
+            database.execute("PRAGMA journal_mode = WAL")
         migrate = subprocess.run([*AIRFLOW, "db", "migrate"], env=self.env, capture_output=True, text=True, check=False)
         if migrate.returncode:
             raise ServiceError(f"airflow db migrate failed\n{migrate.stdout}{migrate.stderr}")
@@ -319,6 +325,7 @@ def _environment(home: Path, dags: Path, port: int, settings: Mapping[str, str])
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / DATABASE}?timeout={LOCK_TIMEOUT}",
         "API__HOST": "127.0.0.1",
         "API__PORT": str(port),
         "API__BASE_URL": f"http://127.0.0.1:{port}",

@@ -21,14 +21,29 @@ JsonObject: TypeAlias = dict[str, Any]  # Any: what a server of another project 
 #: Seconds: a server on a small, busy machine; a group that was asked to end.
 START_TIMEOUT = 240.0
 STOP_TIMEOUT = 15.0
-#: A server on SQLite that finds its database locked answers 503 and has done nothing: the clients of both orchestrators
-#: ask again, and so do we. A connection that fails is another matter: `wait_for` waits for it.
+#: Seconds to wait for an answer: more than a server waits for its own database.
+ANSWER_TIMEOUT = 60.0
+
+
+class _DatabaseBusyError(httpx.HTTPError):
+    """Airflow's database did not take the statement; the transaction was taken back."""
+
+
+def _not_busy(answer: httpx.Response) -> None:
+    """Airflow has one answer for whatever its database refuses, a locked one too: 500 with this reason in its JSON."""
+    if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR and b'"Database error"' in answer.read():
+        raise _DatabaseBusyError(answer.text)
+
+
+#: A server on SQLite that finds its database locked has done nothing. Prefect's answers 503, Airflow's as above: the clients
+#: of both orchestrators ask again, and so do we. A connection that fails is another matter: `wait_for` waits for it.
 _BUSY = Retry(
     total=6,
     backoff_factor=0.3,
     status_forcelist=[httpx.codes.SERVICE_UNAVAILABLE],
-    allowed_methods=["GET", "PATCH", "POST"],
-    retry_on_exceptions=[],
+    allowed_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
+    retry_on_exceptions=[_DatabaseBusyError],
+    validate_response=_not_busy,
 )
 
 
@@ -110,7 +125,7 @@ def wait_for(
 
 def client(url: str) -> httpx.Client:
     """A client of a server on this machine, which asks again while that is busy: no proxy of the environment in between."""
-    return httpx.Client(base_url=url, timeout=30, trust_env=False, transport=RetryTransport(retry=_BUSY))
+    return httpx.Client(base_url=url, timeout=ANSWER_TIMEOUT, trust_env=False, transport=RetryTransport(retry=_BUSY))
 
 
 def get(server: httpx.Client, path: str) -> JsonObject | None:

@@ -58,13 +58,15 @@ class _Answers(BaseHTTPRequestHandler):
     """Gives one answer after another; each request is written down."""
 
     codes: ClassVar[list[int]] = []
+    refusal: ClassVar[bytes] = b"{}"
     asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.asked.append(self.path)
-        body = b'{"id": "made"}'
-        self.send_response(self.codes.pop(0))
+        code = self.codes.pop(0)
+        body = b'{"id": "made"}' if code < 300 else self.refusal
+        self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -83,7 +85,13 @@ def test_a_server_that_is_busy_is_asked_again_and_one_that_failed_is_not(monkeyp
             monkeypatch.setattr(_Answers, "codes", [500, 201])
             with pytest.raises(ServiceError, match="500"):
                 json_object(api.post("other", json={}))
+            monkeypatch.setattr(_Answers, "codes", [500, 500, 201])
+            monkeypatch.setattr(_Answers, "refusal", b'{"detail":{"reason":"Database error","statement":"hidden"}}')
+            assert json_object(api.post("locked", json={})) == {"id": "made"}
+            monkeypatch.setattr(_Answers, "codes", [500] * 7)
+            with pytest.raises(ServiceError, match="500 .*Database error"):
+                json_object(api.post("broken", json={}))
     finally:
         server.shutdown()
         server.server_close()
-    assert _Answers.asked == ["/runs"] * 3 + ["/other"]
+    assert _Answers.asked == ["/runs"] * 3 + ["/other"] + ["/locked"] * 3 + ["/broken"] * 7
