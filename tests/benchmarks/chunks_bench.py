@@ -13,7 +13,6 @@ import hashlib
 import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from places import put_aside, remove
 from results import Cell, Results, Table
 
 from dataset_tasks.cache import Cache, TreeKey
@@ -190,12 +190,11 @@ def run(which: str, folder: Path | None, repeat: int) -> Table:
 
         def clean() -> None:
             for path in (copy, base / "store", base / "cache"):
-                subprocess.run(["chmod", "-R", "u+w", path], check=False, stderr=subprocess.DEVNULL)
-                shutil.rmtree(path, ignore_errors=True)
+                put_aside(path, base / "aside")
             (base / "out.tar").unlink(missing_ok=True)
 
         def clean_copy() -> None:
-            shutil.rmtree(copy, ignore_errors=True)
+            put_aside(copy, base / "aside")
             copy.mkdir()
 
         took("sha256 + tar", repeat, lambda: hash_and_tar(source, files, base / "out.tar"), clean)
@@ -212,8 +211,7 @@ def run(which: str, folder: Path | None, repeat: int) -> Table:
         took("cache, hit", repeat, lambda: cache.get(key, lambda: entries, store.open), lambda: None)
         cache.close()
     finally:
-        clean()
-        shutil.rmtree(base, ignore_errors=True)
+        remove(base)
     size = "20,000 files of 4 KiB" if which == "small" else "one file of 512 MiB"
     return Table(f"{size}, half of it shrinks", ["", "CPU s", "wall s", "peak MiB"], rows)
 

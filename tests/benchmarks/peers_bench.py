@@ -27,6 +27,7 @@ from pathlib import Path
 from peers import data
 from peers.measure import Cost, FailedError, measure, stored
 from peers.tools import LIMITS, OURS, STEPS, TOOLS, Tool, environment
+from places import put_aside, remove, warm
 from results import Results, Table
 
 from dataset_tasks.statcache import RACY_NS, _forgetful_devices
@@ -52,6 +53,8 @@ AIMS: dict[tuple[str, str], tuple[tuple[str, ...], float, float]] = {
     **{(name, "verify"): (("sha256",), 1.2, 0.0) for name in "SML"},
 }
 _SECONDS = 900
+#: The data whose files are so many that deleting them costs who writes next; where they are meanwhile.
+_MANY, _ASIDE = "S", "aside"
 
 
 @dataclass(slots=True)
@@ -91,7 +94,7 @@ def run_tools(tools: Sequence[Tool], place: Path, folder: Path, found: Found) ->
     The copies are made first and this project comes last: it remembers hashes only of files of that age.
     """
     copies = folder / "copies"
-    _remove(copies)
+    _clear(copies, place)
     for tool in tools:
         shutil.copytree(place / "v1", copies / tool.name)
     made = time.monotonic()
@@ -105,7 +108,7 @@ def run_tools(tools: Sequence[Tool], place: Path, folder: Path, found: Found) ->
         except (FailedError, OSError, subprocess.CalledProcessError) as error:
             print(f"{place.name} {tool.name}: {error}", file=sys.stderr)
             found.fail(place.name, tool.name, str(error))
-    _remove(copies)
+    _clear(copies, place)
 
 
 def run_tool(tool: Tool, place: Path, copy: Path, folder: Path, found: Found) -> None:
@@ -115,7 +118,7 @@ def run_tool(tool: Tool, place: Path, copy: Path, folder: Path, found: Found) ->
         print(f"{tool.name} is not there: install `{tool.program}`", file=sys.stderr)
         return
     work = folder / "work"
-    _remove(work)
+    _clear(work, place)
     for part in ("space", "store", "out", "home", "tmp"):
         (work / part).mkdir(parents=True)
     copy.rename(work / "space/data")
@@ -124,9 +127,9 @@ def run_tool(tool: Tool, place: Path, copy: Path, folder: Path, found: Found) ->
         if step == "add v2":
             data.turn_to_v2(place, work / "space/data")
         if step == "get v2" and tool.out.startswith("space"):
-            shutil.rmtree(work / tool.out)
+            put_aside(work / tool.out, work / "before")
         log = work / "log"
-        _warm(work)
+        warm(work)
         try:
             cost = measure(tool.commands[step], cwd=work / "space", env=env, log=log, limit=_SECONDS)
         except FailedError as error:
@@ -146,33 +149,29 @@ def run_tool(tool: Tool, place: Path, copy: Path, folder: Path, found: Found) ->
             found.grown[place.name, tool.name].append(sum(stored(work / each) for each in tool.stores))
         if step == "get v2":
             _must_equal(place / "v2", work / tool.out)
-    _remove(work)
+    _clear(work, place)
 
 
 def run_limits(place: Path, folder: Path, found: Found) -> None:
     """The limits on one data set."""
     work = folder / "work"
     for name, command in LIMITS.items():
-        _remove(work)
+        _clear(work, place)
         (work / "home").mkdir(parents=True)
         env = environment(work, place, Path(sys.executable).parent, {})
-        _warm(place / "v1")
+        warm(place / "v1")
         found.costs[place.name, "limits", name].append(
             measure(command, cwd=work, env=env, log=work / "log", limit=_SECONDS)
         )
-    _remove(work)
+    _clear(work, place)
 
 
-def _warm(folder: Path) -> None:
-    """Reads everything: a file that the machine dropped from its memory meanwhile would cost whoever reads it first."""
-    held = bytearray(1 << 20)
-    for top, _, names in os.walk(folder):
-        for name in names:
-            path = Path(top, name)
-            if path.is_file() and not path.is_symlink():
-                with path.open("rb", buffering=0) as file:
-                    while file.readinto(held):
-                        pass
+def _clear(folder: Path, place: Path) -> None:
+    """Takes a folder away; the many files of S without deleting them while figures of S are taken."""
+    if place.name == _MANY:
+        put_aside(folder, folder.parent / _ASIDE)
+    else:
+        remove(folder)
 
 
 def _must_equal(expected: Path, copy: Path) -> None:
@@ -182,12 +181,6 @@ def _must_equal(expected: Path, copy: Path) -> None:
     _, wrong, missing = filecmp.cmpfiles(expected, copy, names, shallow=False)
     if wrong or missing or got != names:
         raise FailedError(f"its copy is not v2: {wrong[:3]} differ, {missing[:3]} are missing, {len(got)} files")
-
-
-def _remove(folder: Path) -> None:
-    for top, _, _ in os.walk(folder):
-        os.chmod(top, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def tables(found: Found, names: list[str], tools: list[Tool]) -> list[Table]:
@@ -291,8 +284,11 @@ def main() -> None:
     for _ in range(given.repeat):
         for name in names:
             place = data.make(name, folder / "data")
+            if name != _MANY:
+                remove(folder / _ASIDE)
             run_limits(place, folder, found)
             run_tools([tool for tool in tools if given.all or name in tool.data], place, folder, found)
+    remove(folder / _ASIDE)
     results = Results(
         name="peers" if "S" in names else f"peers_{given.data}",
         order=10,

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +21,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from places import remove, warm
 from results import Cell, Results, Table
 
 from dataset_tasks.statcache import RACY_NS
@@ -183,6 +184,7 @@ def run(place: Path, count: int) -> dict[str, dict[str, Any]]:
         if name == "100 scattered":
             make(source, count, "one", range(0, count, 100))
             make(source, count, "three", range(7, count, max(count // 100, 1)))
+        warm(source)
         command = [sys.executable, __file__, "--measure", name, "--folder", str(place)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         it = json.loads(done.stdout)
@@ -229,7 +231,7 @@ def kept(found: dict[int, dict[str, dict[str, Any]]]) -> Results:
         "scale",
         30,
         "Growth with the number of files",
-        "Files of 64 bytes, 500 in a folder; each operation is a process of its own, imports and its commit included. "
+        "Files of 64 bytes, 500 in a folder, in memory when they are read; each operation is a process of its own, imports and its commit included. "
         "`child 1 %` is a new version with a hundredth of the files changed, `100 scattered` one with a hundred changed: "
         "create, sync, upload, finalize.",
         "python tests/benchmarks/scale_bench.py --keep",
@@ -249,14 +251,13 @@ def main() -> None:
         measure(given.folder, given.measure)
         return
     found = {}
-    for size in given.sizes.split(","):
-        place = Path(tempfile.mkdtemp(prefix="scale-bench-", dir=given.folder))
-        try:
+    with ExitStack() as made:
+        for size in given.sizes.split(","):
+            place = Path(tempfile.mkdtemp(prefix="scale-bench-", dir=given.folder))
+            made.callback(remove, place)  # at the end: deleted files make new ones dearer for minutes
             found[int(size)] = run(place, int(size))
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-        if given.keep:  # after each size: the largest takes long
-            kept(found).keep()
+            if given.keep:  # after each size: the largest takes long
+                kept(found).keep()
 
 
 if __name__ == "__main__":
