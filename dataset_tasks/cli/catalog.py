@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataset_tasks.cli import completing
 from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import command
 from dataset_tasks.cli.context import Cli, Want
@@ -31,7 +32,13 @@ def register(app: typer.Typer) -> None:
 def list_(
     cli: Cli,
     dataset: Annotated[
-        str | None, typer.Argument(metavar="PROJECT/NAME", help="The versions of this dataset.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="PROJECT/NAME",
+            help="The versions of this dataset.",
+            show_default=False,
+            autocompletion=completing.datasets,
+        ),
     ] = None,
     project: Annotated[
         str | None, typer.Option("--project", metavar="PROJECT", help="Only in this project.", show_default=False)
@@ -116,6 +123,7 @@ def log(
             metavar="REF",
             help="A version, or all of a dataset as `project/name`. Default: the dataset of the last one used.",
             show_default=False,
+            autocompletion=completing.references,
         ),
     ] = None,
     id: opt.Id = None,

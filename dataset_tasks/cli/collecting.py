@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataset_tasks.cli import completing
 from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import Exit, command
 from dataset_tasks.cli.context import Cli, Want, find, label
@@ -147,7 +148,10 @@ def repack(
 def repair(
     cli: Cli,
     ref: Annotated[
-        list[str] | None, typer.Argument(metavar="REF", help="Versions. Default: all.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="REF", help="Versions. Default: all.", show_default=False, autocompletion=completing.references
+        ),
     ] = None,
     copies: Annotated[
         list[str] | None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dataset_tasks.cli import completing
 from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import Exit, Group, command
 from dataset_tasks.cli.context import Cli, Want
@@ -17,7 +18,9 @@ from dataset_tasks.model import Reference, Version
 PANEL = "Name and tag"
 
 Labels = Annotated[list[str], typer.Argument(metavar="TAG", help="One or several.")]
-Dataset = Annotated[str, typer.Argument(metavar="PROJECT/NAME", help="The dataset.")]
+Dataset = Annotated[
+    str, typer.Argument(metavar="PROJECT/NAME", help="The dataset.", autocompletion=completing.datasets)
+]
 Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="A name such as prod.")]
 
 

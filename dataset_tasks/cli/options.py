@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from dataset_tasks.cli import completing
 from dataset_tasks.errors import InvalidArgumentError
 from dataset_tasks.model import Input, JsonValue
 from dataset_tasks.ops import references
@@ -18,15 +19,25 @@ Ref: TypeAlias = Annotated[
         metavar="REF",
         help="The version: `project/name@1.0.0`, `@latest`, `@published`, `@alias` or an id. Default: the last one used.",
         show_default=False,
+        autocompletion=completing.references,
     ),
 ]
 Id: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--id", metavar="REF", help="The version, as an option. Default: the last one used.", show_default=False
+        "--id",
+        metavar="REF",
+        help="The version, as an option. Default: the last one used.",
+        show_default=False,
+        autocompletion=completing.references,
     ),
 ]
-Name: TypeAlias = Annotated[str, typer.Argument(metavar="PROJECT/NAME", help="The dataset that gets a new version.")]
+Name: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROJECT/NAME", help="The dataset that gets a new version.", autocompletion=completing.datasets
+    ),
+]
 Project: TypeAlias = Annotated[
     str | None,
     typer.Option("--project", metavar="PROJECT", help="The project, when NAME holds none.", show_default=False),
@@ -39,6 +50,7 @@ Parents: TypeAlias = Annotated[
         metavar="REF",
         help="Inherit this version's content; repeat, the last wins.",
         show_default=False,
+        autocompletion=completing.references,
     ),
 ]
 Inputs: TypeAlias = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataset_tasks.cli import completing
 from dataset_tasks.cli import options as opt
 from dataset_tasks.cli.command import command
 from dataset_tasks.cli.context import Cli, Want, find, label
@@ -161,7 +162,10 @@ def publish(
 def squash(
     cli: Cli,
     name: opt.Name,
-    ref: Annotated[list[str], typer.Argument(metavar="REF", help="The versions, oldest first.")],
+    ref: Annotated[
+        list[str],
+        typer.Argument(metavar="REF", help="The versions, oldest first.", autocompletion=completing.references),
+    ],
     project: opt.Project = None,
     output_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The store of the new version.", show_default=False)
@@ -302,9 +306,19 @@ def _part(text: str | None) -> tuple[int | None, int | None]:
 
 def delete(
     cli: Cli,
-    ref: Annotated[str | None, typer.Argument(metavar="REF", help="The version.", show_default=False)] = None,
+    ref: Annotated[
+        str | None,
+        typer.Argument(metavar="REF", help="The version.", show_default=False, autocompletion=completing.references),
+    ] = None,
     id: Annotated[
-        str | None, typer.Option("--id", metavar="REF", help="The version, as an option.", show_default=False)
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="REF",
+            help="The version, as an option.",
+            show_default=False,
+            autocompletion=completing.references,
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Though other versions were made from it; they keep theirs.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,3 +213,50 @@ def test_output_to_an_ascii_pipe_loses_nothing(tmp_path: Path) -> None:
     assert json.loads(program("ls", "demo/raw@latest", "--json", PYTHONIOENCODING="ascii").stdout)["files"][0][
         "path"
     ] == ("Zürich")
+
+
+def offered(*words: str, **env: str) -> set[str]:
+    """What the program tells a shell that wants the last word completed."""
+    line = {"_DATASET_TASKS_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(("dataset-tasks", *words))}
+    ran = program(**line, **env)
+    assert ran.stderr == ""
+    return set(re.findall(r'"([^"]*)"', ran.stdout))
+
+
+def test_shells_complete_datasets_and_after_an_at_their_versions_and_aliases(done: Command, data: Path) -> None:
+    done("build", "demo/raw", "--add", data)
+    done("build", "demo/rare", "--add", data)
+    done("build", "other/raw", "--add", data)
+    done("alias", "set", "prod", "demo/raw@latest")
+    assert offered("get", "demo/") == {"demo/raw", "demo/rare"}
+    assert offered("verify", "--id", "o") == {"other/raw"}
+    assert offered("create", "demo/new", "--parent", "demo/raw@") == {
+        "demo/raw@1.0.0", "demo/raw@prod", "demo/raw@latest", "demo/raw@published",
+    }  # fmt: skip
+    assert offered("alias", "list", "demo/rar") == {"demo/rare"}
+    assert offered("alias", "list", "demo/raw@") == set()
+    assert offered("get", "demo/none@") == set()
+
+
+def test_completion_is_silent_and_makes_nothing_where_there_is_no_catalog_or_a_broken_one(tmp_path: Path) -> None:
+    assert offered("get", "d", DATASET_TASKS_HOME=str(tmp_path / "none")) == set()
+    assert not (tmp_path / "none").exists()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "catalog.db").write_bytes(b"no database" * 100)
+    assert offered("get", "d", DATASET_TASKS_HOME=str(broken)) == set()
+    assert offered("get", "--home", str(broken), "d") == set()
+
+
+def test_bash_completes_with_the_script_that_the_program_shows(done: Command, data: Path, tmp_path: Path) -> None:
+    done("build", "demo/raw", "--add", data)
+    script = program("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").stdout
+    (tmp_path / "dataset-tasks").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dataset_tasks "$@"\n')
+    (tmp_path / "dataset-tasks").chmod(0o755)
+    typed = f"""{script}
+    COMP_WORDS=(dataset-tasks get de) COMP_CWORD=2
+    _dataset_tasks_completion {tmp_path}/dataset-tasks
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    ran = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("demo/raw\n", "")
