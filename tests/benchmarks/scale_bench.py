@@ -244,7 +244,8 @@ def kept(found: dict[int, dict[str, dict[str, Any]]]) -> Results:
         "scale",
         30,
         "Growth with the number of files",
-        "Files of 64 bytes, 500 in a folder, all read once before each operation; each operation is a process of its own, imports and its commit included. "
+        "Files of 64 bytes, 500 in a folder, all read once before each operation; each operation is a process of its own, "
+        "imports and its commit included. "
         "The limits are plain Python and `cp` on the same files in the same run: a million small files do not stay in memory. "
         "`child 1 %` is a new version with a hundredth of the files changed, `100 scattered` one with a hundred changed: "
         "create, sync, upload, finalize.",
