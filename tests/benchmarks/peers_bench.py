@@ -167,7 +167,7 @@ def run_limits(place: Path, folder: Path, found: Found) -> None:
 
 
 def _clear(folder: Path, place: Path) -> None:
-    """Takes a folder away; the many files of S without deleting them while figures of S are taken."""
+    """Takes a folder away; the many files of S without deleting them before the last figure was taken."""
     if place.name == _MANY:
         put_aside(folder, folder.parent / _ASIDE)
     else:
@@ -284,8 +284,6 @@ def main() -> None:
     for _ in range(given.repeat):
         for name in names:
             place = data.make(name, folder / "data")
-            if name != _MANY:
-                remove(folder / _ASIDE)
             run_limits(place, folder, found)
             run_tools([tool for tool in tools if given.all or name in tool.data], place, folder, found)
     remove(folder / _ASIDE)
