@@ -6,6 +6,7 @@ The homes are set while this file is imported, before any test module can import
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.services.running import Services
 
 _HOME = Path(tempfile.mkdtemp(prefix="dataset-tasks-tests-"))
@@ -57,6 +60,22 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home") / "dataset_tasks"
     monkeypatch.setenv("DATASET_TASKS_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def count_open(tmp_path: Path) -> Callable[[], int]:
+    """Counts what this process holds open of `tmp_path`; what earlier tests left and other threads open elsewhere is not."""
+    top = os.fsencode(tmp_path)
+
+    def is_inside(handle: bytes) -> bool:
+        try:
+            return os.readlink(b"/proc/self/fd/" + handle).startswith(top)
+        except FileNotFoundError:  # closed in between
+            return False
+        except OSError as error:  # so deep that the kernel can't say where
+            return error.errno == errno.ENAMETOOLONG
+
+    return lambda: sum(map(is_inside, os.listdir(b"/proc/self/fd")))
 
 
 @pytest.fixture

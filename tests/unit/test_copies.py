@@ -9,7 +9,7 @@ import random
 import stat
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -415,23 +415,28 @@ def test_progress_adds_up_to_the_whole(packed: Packed, target: Path) -> None:
         assert (task.files, task.bytes) == (len(packed.files), sum(map(len, packed.files.values())))
 
 
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("dataset-tasks-copy")}
+
+
 def test_an_interrupt_ends_the_threads(packed: Packed, target: Path) -> None:
     def interrupted() -> Iterator[pa.Table]:
         yield packed.table()
+        assert _threads() > before
         raise KeyboardInterrupt
 
+    before = _threads()
     with pytest.raises(KeyboardInterrupt):
         extract(interrupted(), packed.store.open, target, workers=4)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dataset-tasks-copy")]
+    assert _threads() <= before
 
 
-def test_files_and_folders_are_closed_in_the_end(packed: Packed, target: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+def test_files_and_folders_are_closed_in_the_end(target: Path, count_open: Callable[[], int]) -> None:
     wide = Packed({b"d%d/e/f" % number: b"x" for number in range(200)})
     extract(wide.tables(), wide.store.open, target, workers=3)
     with pytest.raises(TargetError):
         extract(wide.tables(), wide.store.open, target)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert count_open() == 0
 
 
 def test_a_full_disk_is_an_error_of_storage(packed: Packed, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,15 +53,16 @@ def test_a_folder_that_takes_no_temporary_file_is_named(monkeypatch: pytest.Monk
         Stash(0).append(placed(range(3)))
 
 
-def test_the_temporary_file_goes_with_the_stash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_temporary_file_goes_with_the_stash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count_open: Callable[[], int]
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = len(os.listdir("/proc/self/fd"))
     stash = Stash(0)
     stash.append(placed(range(3)))
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert count_open() == 1
     del stash
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert count_open() == 0
 
 
 def test_placements_come_sorted_also_where_tables_reach_into_each_other() -> None:

@@ -107,18 +107,20 @@ def test_nothing_is_raised_into_a_thread_once_its_work_is_over() -> None:
 
 @pytest.mark.parametrize("in_main_thread", [True, False])
 def test_a_watch_ends_with_what_it_watches(in_main_thread: bool) -> None:
-    def watches() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if thread.name == "dataset-stop"]
+    def watches() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "dataset-stop"} - before
 
-    def during() -> list[str]:
+    def during() -> set[threading.Thread]:
         with Stop(look=0.01):
             return watches()
 
+    before: set[threading.Thread] = set()
+    before = watches()
+
     with ThreadPoolExecutor(1) as pool:
         assert bool(during() if in_main_thread else pool.submit(during).result()) is not in_main_thread
-    for thread in threading.enumerate():
-        if thread.name == "dataset-stop":
-            thread.join(60)
+    for thread in watches():
+        thread.join(60)
     assert not watches()
 
 
