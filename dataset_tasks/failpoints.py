@@ -36,7 +36,7 @@ NAMES: Final = frozenset({
     "cache.after_rename", "cache.before_mend", "cache.after_mend",
     "catalog.before_work", "catalog.before_commit", "catalog.after_commit",
     "content.before_objects", "content.before_commit", "content.after_commit", "content.after_lease",
-    "copy.after_object", "copy.after_index", "copy.after_version",
+    "copy.after_object", "copy.after_index", "copy.after_version", "copy.after_reports",
     "copy.after_moved_object", "copy.after_moved_index", "copy.after_moved_version",
     "check.before_report",
     "create.before_commit", "create.after_commit",

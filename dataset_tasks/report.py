@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dataset_tasks.errors import InvalidArgumentError, SourceError
-from dataset_tasks.model import JsonValue, ObjectRef, Report, ReportKind
+from dataset_tasks.model import JsonValue, Report, ReportKind
 from dataset_tasks.objects import new_key
 from dataset_tasks.paths import show
 from dataset_tasks.plugins import offered
@@ -140,10 +140,9 @@ class Logger:
             InvalidArgumentError: The report holds no file.
             IntegrityError: The bytes are missing or damaged.
         """
-        if not isinstance(report.value, Mapping) or "key" not in report.value:
+        if report.file is None:
             raise InvalidArgumentError(f"the report {report.title!r} holds no file", hint="Its `value` is all of it.")
-        fields = {name: report.value[name] for name in ("store_id", "key", "size", "sha256")}
-        return self._session.objects.read(ObjectRef(**fields))  # type: ignore[arg-type]  # written by `_file`
+        return self._session.objects.read(report.file)
 
     def _file(
         self, kind: ReportKind, title: str, series: str, iteration: int | None, local_path: str | Path | None

@@ -16,9 +16,18 @@ from dataset_tasks.catalog.collect import Collecting
 from dataset_tasks.catalog.labels import Labels
 from dataset_tasks.catalog.registry import OBJECTS_GONE
 from dataset_tasks.catalog.rows import dump, dump_object, snapshot, to_micros
-from dataset_tasks.catalog.writes import Content, Record, advance, insert_event, lock, set_metadata, set_tags
+from dataset_tasks.catalog.writes import (
+    Content,
+    Record,
+    advance,
+    insert_event,
+    lock,
+    set_metadata,
+    set_tags,
+    tell_reports,
+)
 from dataset_tasks.errors import AlreadyExistsError, ConflictError, StateError
-from dataset_tasks.model import JsonValue, ObjectRef, State, Version
+from dataset_tasks.model import JsonValue, ObjectRef, Report, State, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,16 +141,55 @@ class Copying(Collecting, Labels):
                 now = self._put(connection, version, store_id, index)
             else:
                 now = self._fill(connection, version, store_id, index)
-            content = Content(
-                index=index, pending=0, pending_object=None, files=0, bytes=0, content_hash="", objects=objects, needs=needs
-            )  # fmt: skip
-            self._settle_objects(connection, content, version.id)
+            self._settle_objects(connection, _content(index, objects, needs), version.id)
             for alias in aliases:
                 if alias not in self._aliases(connection, now):
                     self._set_alias(connection, now, alias)
             return version.id
 
         return self._write(work, record)
+
+    def take_reports(
+        self, version_id: str, told: Mapping[str, Report], *, objects: tuple[str, ...], needs: tuple[str, ...]
+    ) -> int:
+        """Takes in what was reported about a version elsewhere; gives how much of it was not here.
+
+        Args:
+            version_id: A final version; nothing is taken of one that was deleted meanwhile.
+            told: By token, as the other catalog has it, with the files where they are in stores of this one.
+            objects: Keys of files that become live with it.
+            needs: Keys of files that are live already.
+
+        Raises:
+            NotFoundError: There is no such version.
+            ConflictError: An object is gone meanwhile.
+        """
+
+        def here(connection: Connection) -> set[str]:
+            query = sa.select(t.reports.c.token).where(t.reports.c.version_id == version_id)
+            return set(connection.execute(query).scalars())
+
+        def work(connection: Connection) -> int:
+            lock(connection)
+            version, known = self._one(connection, version_id), here(connection)
+            new = {token: report for token, report in told.items() if token not in known}
+            if not new or not version.state.is_final:
+                return 0
+            numbers = [advance(connection) for _ in new]
+            rows = [
+                {
+                    "version_id": version_id, "sequence": number, "kind": each.kind, "title": each.title,
+                    "series": each.series, "iteration": each.iteration, "value": dump(each.value), "token": token,
+                    "created": to_micros(each.created),
+                }
+                for number, (token, each) in zip(numbers, new.items(), strict=True)
+            ]  # fmt: skip
+            connection.execute(sa.insert(t.reports), rows)
+            tell_reports(connection, version, self._now(), since=numbers[0])
+            self._settle_objects(connection, _content(None, objects, needs), version_id)
+            return len(new)
+
+        return self.db.write(work, landed=lambda connection: len(told) if here(connection) >= told.keys() else None)
 
     def _refuse_number(self, connection: Connection, version: Version) -> None:
         same = (
@@ -234,6 +282,13 @@ class Copying(Collecting, Labels):
             later.append(("deleted", {"forced": True}))
         for kind, payload in later:
             insert_event(connection, advance(connection), kind, version, moment, payload)
+
+
+def _content(index: ObjectRef | None, objects: tuple[str, ...], needs: tuple[str, ...]) -> Content:
+    """What comes in from another catalog, for `_settle_objects`."""
+    return Content(
+        index=index, pending=0, pending_object=None, files=0, bytes=0, content_hash="", objects=objects, needs=needs
+    )
 
 
 def _rows(connection: Connection, keys: list[str]) -> Iterable[sa.RowMapping]:

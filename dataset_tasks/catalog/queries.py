@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.engine import Database
-from dataset_tasks.catalog.rows import Event, dump, from_micros, load_versions, to_micros
+from dataset_tasks.catalog.rows import Event, dump, from_micros, load_versions, to_micros, to_report
 from dataset_tasks.errors import NotFoundError
 from dataset_tasks.model import JsonValue, Reference, Report, State, Version
 from dataset_tasks.nearest import did_you_mean
@@ -391,20 +391,13 @@ class Queries:
 
     def reports(self, version_id: str) -> list[Report]:
         """What was reported about a version, oldest first."""
+        return list(self.told(version_id).values())
+
+    def told(self, version_id: str) -> dict[str, Report]:
+        """The same by a token that each has in every catalog."""
         query = sa.select(t.reports).where(t.reports.c.version_id == version_id).order_by(t.reports.c.sequence)
         rows = self.db.read(lambda connection: connection.execute(query).mappings().all())
-        return [
-            Report(
-                sequence=row["sequence"],
-                kind=row["kind"],
-                title=row["title"],
-                series=row["series"],
-                iteration=row["iteration"],
-                value=json.loads(row["value"]),
-                created=from_micros(row["created"]),
-            )
-            for row in rows
-        ]
+        return {row["token"]: to_report(row) for row in rows}
 
     def recorded(self, key: str) -> Recorded | None:
         """What the operation key was used for, when it was."""

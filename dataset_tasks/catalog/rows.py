@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.errors import InvalidArgumentError
-from dataset_tasks.model import RESERVED_ALIASES, Input, JsonValue, ObjectRef, State, Version
+from dataset_tasks.model import RESERVED_ALIASES, Input, JsonValue, ObjectRef, Report, State, Version
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH = 500
@@ -69,6 +69,19 @@ def to_micros(moment: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The UTC moment of `to_micros`."""
     return _EPOCH + timedelta(microseconds=micros)
+
+
+def to_report(row: RowMapping) -> Report:
+    """What was reported about a version."""
+    return Report(
+        sequence=row["sequence"],
+        kind=row["kind"],
+        title=row["title"],
+        series=row["series"],
+        iteration=row["iteration"],
+        value=json.loads(row["value"]),
+        created=from_micros(row["created"]),
+    )
 
 
 def dump(value: object) -> str:

@@ -228,6 +228,7 @@ def copy(
     def describe(result: Result) -> str:
         assert isinstance(result, CopyResult)
         what = f"{count(result.versions, 'version')}, {count(result.objects, 'object')}, {size(result.bytes)}"
+        what += f", {count(result.reports, 'report')}" if result.reports else ""
         return f"copied {label(result)} {result.version_id}: {what}"
 
     with cli.session() as session:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from dataset_tasks.catalog.engine import has_password
+from dataset_tasks.catalog.sql import Catalog
 from dataset_tasks.errors import IntegrityError, InvalidArgumentError
 from dataset_tasks.failpoints import failpoint
 from dataset_tasks.kernels import pc
@@ -26,7 +27,7 @@ _WORKERS = 8
 
 
 def run(context: Context, request: Copy) -> CopyResult:
-    """Copies; ids, numbers, parents, tags, metadata, aliases and moments stay. What is there already is not copied.
+    """Copies; ids, numbers, parents, tags, metadata, aliases, reports and moments stay. What is there already is not copied.
 
     Killed and run again it goes on. Of the versions that it was made from, deleted ones get tombstones; with `lineage`
     False all of them do.
@@ -67,6 +68,7 @@ class _Done:
     versions: int = 0
     objects: int = 0
     bytes: int = 0
+    reports: int = 0
 
     def result(self, version: Version, where: str) -> CopyResult:
         """What the whole copy came to."""
@@ -75,8 +77,9 @@ class _Done:
             versions=self.versions,
             objects=self.objects,
             bytes=self.bytes,
-            unchanged=not self.versions,
-            why="" if self.versions else f"all of it is in {where} already",
+            reports=self.reports,
+            unchanged=not (self.versions or self.reports),
+            why="" if self.versions or self.reports else f"all of it is in {where} already",
         )
 
 
@@ -95,9 +98,9 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
     wanted, known = _line(context, version, whole=request.lineage)
     there = {each.id: each for each in target.catalog.versions(ids=[each.id for each in wanted])}
     with context.progress.task(f"{version.dataset}: copy") as task:
+        copier = _Copier(session.objects, target.objects, task, done)
         for each in wanted:
             if each.id not in there:
-                copier = _Copier(session.objects, target.objects, task, done)
                 index, standing, new = copier.bring(each, session.manifest(each).index, store_id)
                 aliases = session.catalog.aliases(each.project, each.name)
                 target.catalog.take(
@@ -115,7 +118,26 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
                 failpoint("copy.after_version")
                 done.versions += 1
             target.flush_journal()
+        for each in wanted:  # after the versions: a report whose file is damaged keeps none of them back
+            done.reports += _tell(session.catalog, target.catalog, copier, each, store_id)
+            target.flush_journal()
     return done.result(target.catalog.version(version.id), f"catalog {target.catalog.id}")
+
+
+def _tell(here: Catalog, there: Catalog, copier: _Copier, version: Version, store_id: str) -> int:
+    """Brings what was reported about a version and is not there; gives how much that is."""
+    known = there.told(version.id)
+    told = {token: each for token, each in here.told(version.id).items() if token not in known}
+    if not told:
+        return 0
+    refs, standing, new = copier.objects(version.id, [each.file for each in told.values() if each.file], store_id)
+    for token, each in told.items():
+        if each.file and isinstance(each.value, Mapping):
+            moved = {**each.value, "store_id": refs[each.file.key].store_id}
+            told[token] = replace(each, value=moved)
+    count = there.take_reports(version.id, told, objects=new, needs=standing)
+    failpoint("copy.after_reports")
+    return count
 
 
 def _before(version: Version, known: Iterable[Version]) -> list[Version]:
@@ -143,17 +165,7 @@ class _Copier:
         """The manifest at its new place, the keys that stood there already, and those that are new."""
         if version.index is None:
             return None, (), ()
-        refs = list(index.objects.values())
-        claimed = self._target.claim(version.id, store_id, refs)
-        missing = [ref for ref in refs if ref.key not in claimed.standing]
-
-        def one(ref: ObjectRef) -> ObjectRef:
-            return self._bring(ref, replace(ref, store_id=store_id), may_be_there=ref.key in claimed.begun)
-
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="dataset-tasks-copy") as pool:
-            moved = list(pool.map(one, missing))
-        self._target.written(moved)
-        objects = {**claimed.standing, **{ref.key: ref for ref in moved}}
+        objects, standing, new = self.objects(version.id, list(index.objects.values()), store_id)
         whole = Index.of(index.segments, objects)
         if whole.content_hash != version.content_hash:
             raise IntegrityError(
@@ -163,7 +175,23 @@ class _Copier:
             )
         (ref,) = self._target.put_all(version.id, store_id, [(new_key("index"), whole.to_bytes())])
         failpoint("copy.after_index")
-        return ref, tuple(claimed.standing), (*(each.key for each in moved), ref.key)
+        return ref, standing, (*new, ref.key)
+
+    def objects(
+        self, version_id: str, refs: list[ObjectRef], store_id: str
+    ) -> tuple[dict[str, ObjectRef], tuple[str, ...], tuple[str, ...]]:
+        """Objects by their key at their new places, the keys that stood there already, and those that are new."""
+        claimed = self._target.claim(version_id, store_id, refs)
+        missing = [ref for ref in refs if ref.key not in claimed.standing]
+
+        def one(ref: ObjectRef) -> ObjectRef:
+            return self._bring(ref, replace(ref, store_id=store_id), may_be_there=ref.key in claimed.begun)
+
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="dataset-tasks-copy") as pool:
+            moved = list(pool.map(one, missing))
+        self._target.written(moved)
+        objects = {**claimed.standing, **{ref.key: ref for ref in moved}}
+        return objects, tuple(claimed.standing), tuple(ref.key for ref in moved)
 
     def _bring(self, ref: ObjectRef, to: ObjectRef, *, may_be_there: bool) -> ObjectRef:
         here, there = self._source.store(ref.store_id), self._target.store(to.store_id)

@@ -131,9 +131,11 @@ class Copy(Request):
 class CopyResult(Result):
     """The version where it is now, in the catalog it came to; how much of it and of its lineage had to be copied.
 
+    Files of reports count as `objects` and `bytes`, and `reports` is how many were copied of whatever kind.
     `unchanged` when all of it was there already.
     """
 
     versions: int = 0
     objects: int = 0
     bytes: int = 0
+    reports: int = 0

@@ -24,6 +24,7 @@ from dataset_tasks.errors import (
 from dataset_tasks.model import State, Version
 from dataset_tasks.ops.requests import Copy, CopyResult, Create, Delete
 from dataset_tasks.rebuild import find_journals, rebuild
+from dataset_tasks.report import Logger
 from dataset_tasks.session import Session, open_session
 from dataset_tasks.store import open_store
 from dataset_tasks.testing.invariants import assert_invariants
@@ -206,6 +207,90 @@ def test_a_copy_needs_another_place_and_no_password(pair: Pair) -> None:
     assert "canary" not in str(raised.value)
     with pytest.raises(InvalidArgumentError, match="own catalog"):
         pair.here.run(Copy(ref=pair.child, to_catalog=pair.here.settings.catalog_url))
+
+
+@pytest.fixture
+def reported(pair: Pair) -> Pair:
+    """With a text before finalize and a file after it, about an ancestor."""
+    draft = Dataset.create(dataset_project="p", dataset_name="told", parent_datasets=[pair.child])
+    draft.get_logger().report_text("it begins")
+    draft.finalize()
+    image = pair.folder / "image.png"
+    image.write_bytes(b"image")
+    logger = Dataset.get(dataset_id=pair.first).get_logger()
+    logger.report_scalar("rows", "all", 5, 1)
+    logger.report_image("look", "one", local_path=image)
+    pair.child = draft.id
+    return pair
+
+
+def said(session: Session, version: str) -> list[tuple[object, ...]]:
+    """What a version's reports come to, with the bytes of files."""
+    logger = Logger(session, version)
+    return [
+        (r.kind, r.title, r.series, r.iteration, r.created, logger.read_media(r) if r.file else r.value)
+        for r in logger.reports()
+    ]
+
+
+def test_reports_and_their_files_go_with_a_version(reported: Pair) -> None:
+    expected = {v.id: said(reported.here, v.id) for v in reported.here.catalog.versions()}
+    assert sum(map(len, expected.values())) == 3
+    done = reported.copy(reported.child)
+    assert (done.versions, done.reports) == (4, 3)
+    shutil.rmtree(reported.here.settings.home / "store")
+    with reported.there() as there:
+        assert {v.id: said(there, v.id) for v in there.catalog.versions()} == expected
+        assert_sound(there)
+    assert reported.copy(reported.child).unchanged
+
+
+def test_what_was_reported_after_a_copy_comes_with_the_next(reported: Pair) -> None:
+    reported.copy(reported.child)
+    Dataset.get(dataset_id=reported.child).get_logger().report_text("late")
+    done = reported.copy(reported.child)
+    assert (done.versions, done.reports, done.objects, done.unchanged) == (0, 1, 0, False)
+    with reported.there() as there:
+        assert [each[-1] for each in said(there, reported.child)] == ["it begins", "late"]
+
+
+def test_copied_reports_outlive_the_loss_of_their_catalog(reported: Pair) -> None:
+    expected = {v.id: said(reported.here, v.id) for v in reported.here.catalog.versions()}
+    reported.copy(reported.child)
+    journals = find_journals([reported.store], open_store, None)
+    other = f"sqlite:///{reported.folder}/rebuilt.db"
+    assert rebuild(other, journals, open_store=open_store, clock=reported.here.clock).problems == ()
+    with open_session(catalog_url=other, store_url=reported.store) as rebuilt:
+        assert {v.id: said(rebuilt, v.id) for v in rebuilt.catalog.versions()} == expected
+        assert_sound(rebuilt)
+
+
+def test_a_file_of_a_report_that_is_damaged_keeps_no_version_back(reported: Pair) -> None:
+    (path,) = (reported.here.settings.home / "store").glob("*/reports/*")
+    path.write_bytes(b"imagE")
+    with pytest.raises(IntegrityError, match="reports/"):
+        reported.copy(reported.child)
+    with reported.there() as there:
+        assert len(there.catalog.versions()) == 4
+        assert said(there, reported.first) == []
+    path.write_bytes(b"image")
+    assert reported.copy(reported.child).reports == 3
+    with reported.there() as there:
+        assert_sound(there)
+
+
+@pytest.mark.parametrize("point", ["copy.after_version", "copy.after_object@2", "copy.after_reports"])
+def test_a_copy_of_reports_that_is_killed_goes_on(reported: Pair, point: str) -> None:
+    expected = {v.id: said(reported.here, v.id) for v in reported.here.catalog.versions()}
+    program = [sys.executable, "-m", "dataset_tasks.cli", "copy", reported.child, "--to-catalog", reported.url]
+    name, _, at = point.partition("@")
+    place = {"DATASET_TASKS_FAILPOINTS": f"{name}=kill{'@' + at if at else ''}"}
+    killed = subprocess.run([*program, "--to-store", reported.store], env={**os.environ, **place}, check=False)
+    assert killed.returncode == -9
+    reported.copy(reported.child)
+    with reported.there() as there:
+        assert {v.id: said(there, v.id) for v in there.catalog.versions()} == expected
+        assert_sound(there)
 
 
 def test_an_alias_that_points_elsewhere_there_is_left_alone(pair: Pair) -> None:
