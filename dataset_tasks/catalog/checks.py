@@ -182,6 +182,24 @@ def _objects(connection: Connection) -> Iterator[Finding]:
             other.append(version_id)
     yield from _found("objects", "{} final versions have an index that is not live", gone)
     yield from _found("objects", "{} final versions have an index of another size or hash than its object", other)
+    yield from _reported(connection)
+
+
+def _reported(connection: Connection) -> Iterator[Finding]:
+    """Images and media that were reported about versions that stand."""
+    o, v = t.objects.c, t.versions.c
+    files = {row.key: row for row in connection.execute(sa.select(o.key, o.state).where(o.kind == "report"))}
+    told = (
+        sa.select(v.id, t.reports.c.value)
+        .join(t.reports, t.reports.c.version_id == v.id)
+        .where(t.reports.c.kind.in_(("image", "media")) & v.state.in_((*_FINAL, State.IN_PROGRESS)))
+    )
+    lost = {
+        version_id
+        for version_id, value in connection.execute(told)
+        if (row := files.get(json.loads(value)["key"])) is None or row.state != "live"
+    }
+    yield from _found("objects", "{} versions have a reported file that is not live", sorted(lost))
 
 
 #: By name, in the order in which they are run.

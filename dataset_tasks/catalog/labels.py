@@ -11,9 +11,10 @@ from sqlalchemy.engine import Connection
 
 from dataset_tasks.catalog import tables as t
 from dataset_tasks.catalog.queries import select_versions
+from dataset_tasks.catalog.registry import OBJECTS_GONE
 from dataset_tasks.catalog.rows import checked_alias, checked_text, dump
 from dataset_tasks.catalog.writes import Record, Writes, advance, insert_event, set_metadata, set_tags, tell_reports
-from dataset_tasks.errors import AlreadyExistsError, StateError
+from dataset_tasks.errors import AlreadyExistsError, ConflictError, StateError
 from dataset_tasks.model import JsonValue, ReportKind, State, Version
 from dataset_tasks.paths import show
 
@@ -117,6 +118,7 @@ class Labels(Writes):
 
         Raises:
             NotFoundError: There is no such version.
+            ConflictError: `gc` took an object away before it was part of the report.
         """
         for text, what in ((title, "title"), (series, "series"), (dump(value), "value")):
             checked_text(text, what)
@@ -140,9 +142,14 @@ class Labels(Writes):
             )
             if version.state.is_final:
                 tell_reports(connection, version, self._now(), since=sequence)
-            if objects:
-                where = t.objects.c.key.in_(list(objects)) & (t.objects.c.state != "going")
-                connection.execute(sa.update(t.objects).where(where).values(state="live"))
+            where = t.objects.c.key.in_(list(objects)) & (t.objects.c.state != "going")
+            live = sa.update(t.objects).where(where).values(state="live", condemned=None)
+            if connection.execute(live).rowcount != len(objects):
+                raise ConflictError(
+                    f"the file of a report about {version_id} is gone before it was reported",
+                    hint="Report it again.",
+                    kind=OBJECTS_GONE,
+                )
             return sequence
 
         def landed(connection: Connection) -> int | None:

@@ -23,8 +23,8 @@ def assert_invariants(session: Session, *, collected: bool = False) -> None:
       its counts and its content hash are those of its manifest, and its parents and inputs are known and not drafts.
     - I3: the events of a version tell its state: first `finalized`, once, `published` once exactly when it is published,
       `deleted` and `undeleted` in turn. A version's number is used once.
-    - I6: every object that a version refers to has a live row with the same size and hash, a draft's too; what was given
-      up has no index. With `collected`, as `gc` with no grace leaves it, nothing else is in the stores.
+    - I6: every object that a version, or a report about it, refers to has a live row with the same size and hash, a
+      draft's too; what was given up has no index. With `collected`, as `gc` with no grace leaves it, nothing else is in the stores.
     - I8, I12: every event stands in the journal.
 
     Args:
@@ -83,7 +83,7 @@ def _final(session: Session, version: Version, known: dict[str, Version]) -> Ite
 
 
 def _objects(session: Session, version: Version, rows: Mapping[str, StoredObject]) -> Iterator[str]:
-    own = (version.index, version.pending_object)
+    own = [version.index, version.pending_object, *(each.file for each in session.catalog.reports(version.id))]
     for ref in (*session.manifest(version).index.objects.values(), *(each for each in own if each is not None)):
         row = rows.get(ref.key)
         if row is None or row.state != "live":

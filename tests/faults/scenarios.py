@@ -19,6 +19,7 @@ from dataset_tasks.ops.requests import (
     Approve,
     Build,
     Collect,
+    Copy,
     Create,
     Delete,
     Finalize,
@@ -37,9 +38,11 @@ from dataset_tasks.ops.requests import (
     Verify,
 )
 from dataset_tasks.ops.wire import to_json
-from dataset_tasks.session import Session
+from dataset_tasks.report import Logger
+from dataset_tasks.session import Session, open_session
 from dataset_tasks.spec.compiler import compile_spec
 from dataset_tasks.spec.run import run_plan
+from dataset_tasks.testing.invariants import assert_invariants
 
 KEY = "sweep/operation"
 #: What two runs of the same may differ in: sizes of objects with random keys in them, times, counts of what a call
@@ -183,6 +186,14 @@ def broken(session: Session, home: Path) -> None:
     os.unlink(home.parent / "target" / "backup" / session.catalog.id / chunk.key)
 
 
+def told(session: Session, home: Path) -> None:
+    """`history`, with a text about the last version and a file about the one it was made from."""
+    history(session, home)
+    Logger(session, session.catalog.resolve("p/d@1.0.1").id).report_text("it went well")
+    image = write(home.parent / "image", {"image.png": b"image"}) / "image.png"
+    Logger(session, session.catalog.resolve("p/d@1.0.0").id).report_image("look", "one", local_path=image)
+
+
 # --- the calls
 
 
@@ -320,6 +331,40 @@ def healed(session: Session, home: Path) -> dict[str, Any]:
     return {"lost": list(result.lost), "quarantined": list(result.quarantined)}
 
 
+def carried(session: Session, home: Path) -> dict[str, Any]:
+    """What another catalog holds after a copy into it."""
+    there = home / "there"
+    place = {"catalog_url": f"sqlite:///{there}/catalog.db", "store_url": str(there / "store")}
+    session.run(Copy(ref="p/d@1.0.1", to_catalog=place["catalog_url"], to_store=place["store_url"]), key=KEY)
+    with open_session(home=there, **place) as other:
+        assert_invariants(other)
+        return {"reports": reports(other), "stray": leftovers(other)["stray"], **state(other, home)}
+
+
+def relocated(session: Session, home: Path) -> dict[str, Any]:
+    """How many objects each version has in another store and elsewhere after a copy to it, and what was reported."""
+    there = str(home / "there")
+    session.run(Copy(ref="p/d@1.0.1", to_store=there), key=KEY)
+    held = {}
+    for version in session.catalog.versions():
+        places = [ref.store_id for ref in session.manifest(version).index.objects.values()]
+        far = places.count(session.store_id(there))
+        held[version.id] = [far, len(places) - far]
+    return {"held": held, "reports": reports(session)}
+
+
+def reports(session: Session) -> dict[str, Any]:
+    """What was reported about each version, with the bytes of files."""
+    found = {}
+    for version in session.catalog.versions():
+        logger = Logger(session, version.id)
+        found[version.id] = [
+            [each.kind, each.title, each.series, logger.read_media(each).hex() if each.file else each.value]
+            for each in logger.reports()
+        ]
+    return found
+
+
 SCENARIOS = [
     Scenario("create", history, request(lambda home: Create(name="d", project="p", parents=("p/d@1.0.1",), tags=("x",)))),
     Scenario("create-merged", history, request(lambda home: Create(name="m", project="p", parents=("p/d@latest", "p/e@latest")))),
@@ -350,6 +395,8 @@ SCENARIOS = [
     Scenario("gc", littered, collected),
     Scenario("repack", sparse, freed, repeats=True),
     Scenario("repair", broken, healed, repeats=True),
+    Scenario("copy-catalog", told, carried),
+    Scenario("copy-store", told, relocated),
 ]  # fmt: skip
 
 

@@ -55,6 +55,7 @@ VERBS = [
     "gc",
     "repack",
     "repair",
+    "copy",
 ]
 LONGEST_SECONDS = 500
 _RAISED = 3

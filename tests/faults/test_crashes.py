@@ -58,6 +58,8 @@ SCENARIOS = [
     "gc",
     "repack",
     "repair",
+    "copy-catalog",
+    "copy-store",
 ]
 #: Those of the ordinary run on servers; between them they do all that a catalog and a store are asked to do.
 ON_SERVERS = SCENARIOS if IS_FULL else ["upload", "finalize", "squash-two", "gc"]

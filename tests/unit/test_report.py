@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from dataset_tasks import Dataset
-from dataset_tasks.errors import InvalidArgumentError, NotFoundError, SourceError
+from dataset_tasks.errors import ConflictError, InvalidArgumentError, NotFoundError, SourceError
+from dataset_tasks.ops.requests import Collect
 from dataset_tasks.report import Logger
 from dataset_tasks.testing.invariants import assert_invariants
 
@@ -69,6 +72,30 @@ def test_what_can_not_be_kept_is_refused_with_a_hint(draft: Dataset, tmp_path: P
     with pytest.raises(SourceError, match=r"none\.png"):
         logger.report_image("plot", "p", local_path=tmp_path / "none.png")
     assert logger.reports() == []
+
+
+def test_a_file_that_gc_takes_away_before_it_is_reported_is_no_report(
+    draft: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "plot.png"
+    image.write_bytes(b"image")
+    logger, session = draft.get_logger(), draft._session
+    add_report = session.catalog.add_report
+
+    def late(version_id: str, *, objects: Sequence[str], **report: Any) -> int:
+        session.run(Collect(dry_run=False, now=True, idle=0.0))
+        return add_report(version_id, objects=objects, **report)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session.catalog, "add_report", late)
+        with pytest.raises(ConflictError, match="gone before it was reported") as raised:
+            logger.report_image("plot", "p", local_path=image)
+    assert raised.value.hint
+    assert logger.reports() == []
+    logger.report_image("plot", "p", local_path=image)
+    session.run(Collect(dry_run=False, now=True, idle=1e9))
+    assert logger.read_media(logger.reports()[0]) == b"image"
+    assert_invariants(session)
 
 
 def test_reports_about_no_version_are_refused(draft: Dataset) -> None:

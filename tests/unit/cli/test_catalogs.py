@@ -60,6 +60,7 @@ def filled(done: Command, data: Path, home: Path) -> dict[str, Any]:
     done("delete", gone)
     with open_session() as session:
         Logger(session, child).report_scalar("loss", "train", 0.5, 1)
+        Logger(session, child).report_media("rows", "all", local_path=data / "b.txt")
         session.change(child, lambda _v: {"quarantined": "looks wrong", "description": "a child"})
         session.move_dataset("demo", "child", to_project="other", to_name="kid")
         return told(session)
@@ -381,6 +382,8 @@ BREAK = {
     "UPDATE events SET journaled = 0 WHERE sequence = 2": "journal",
     "DELETE FROM objects WHERE kind = 'index'": "objects",
     "UPDATE objects SET sha256 = 'other' WHERE kind = 'index'": "objects",
+    "UPDATE objects SET state = 'writing' WHERE kind = 'report'": "objects",
+    "DELETE FROM objects WHERE kind = 'report'": "objects",
     "PRAGMA foreign_keys = OFF; DELETE FROM stores": "references",
     "DROP INDEX uq_versions_number": "shape",
     "DROP TABLE reads": "shape",
