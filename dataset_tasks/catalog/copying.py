@@ -149,6 +149,20 @@ class Copying(Collecting, Labels):
 
         return self._write(work, record)
 
+    def report_tokens(self, version_ids: Iterable[str]) -> set[tuple[str, str]]:
+        """All that was reported about some versions: (version id, token)."""
+        wanted = list(version_ids)
+
+        def work(connection: Connection) -> set[tuple[str, str]]:
+            found: set[tuple[str, str]] = set()
+            for start in range(0, len(wanted), 500):
+                where = t.reports.c.version_id.in_(wanted[start : start + 500])
+                query = sa.select(t.reports.c.version_id, t.reports.c.token).where(where)
+                found.update(connection.execute(query).tuples())
+            return found
+
+        return self.db.read(work)
+
     def take_reports(
         self, version_id: str, told: Mapping[str, Report], *, objects: tuple[str, ...], needs: tuple[str, ...]
     ) -> int:

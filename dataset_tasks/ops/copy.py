@@ -15,7 +15,7 @@ from dataset_tasks.failpoints import failpoint
 from dataset_tasks.kernels import pc
 from dataset_tasks.manifest import Index, Manifest, apply
 from dataset_tasks.manifest.columns import flat, strings
-from dataset_tasks.model import ObjectRef, Version
+from dataset_tasks.model import ObjectRef, Report, Version
 from dataset_tasks.moving import copy_object, holds
 from dataset_tasks.objects import Objects, new_key
 from dataset_tasks.ops.context import Context, about, require_final
@@ -118,24 +118,26 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
                 failpoint("copy.after_version")
                 done.versions += 1
             target.flush_journal()
-        for each in wanted:  # after the versions: a report whose file is damaged keeps none of them back
-            done.reports += _tell(session.catalog, target.catalog, copier, each, store_id)
+        # Last: a file of a report that is damaged keeps no version back.
+        ids = [each.id for each in wanted]
+        untold = session.catalog.report_tokens(ids) - target.catalog.report_tokens(ids)
+        for version_id in sorted({told_about for told_about, _ in untold}):
+            told = {token: r for token, r in session.catalog.told(version_id).items() if (version_id, token) in untold}
+            done.reports += _tell(target.catalog, copier, version_id, told, store_id)
             target.flush_journal()
     return done.result(target.catalog.version(version.id), f"catalog {target.catalog.id}")
 
 
-def _tell(here: Catalog, there: Catalog, copier: _Copier, version: Version, store_id: str) -> int:
-    """Brings what was reported about a version and is not there; gives how much that is."""
-    known = there.told(version.id)
-    told = {token: each for token, each in here.told(version.id).items() if token not in known}
-    if not told:
-        return 0
-    refs, standing, new = copier.objects(version.id, [each.file for each in told.values() if each.file], store_id)
-    for token, each in told.items():
-        if each.file and isinstance(each.value, Mapping):
-            moved = {**each.value, "store_id": refs[each.file.key].store_id}
-            told[token] = replace(each, value=moved)
-    count = there.take_reports(version.id, told, objects=new, needs=standing)
+def _tell(there: Catalog, copier: _Copier, version_id: str, told: Mapping[str, Report], store_id: str) -> int:
+    """Brings what was reported about a version; gives how much of it was not there."""
+    refs, standing, new = copier.objects(version_id, [each.file for each in told.values() if each.file], store_id)
+    here = {
+        token: replace(each, value={**each.value, "store_id": refs[each.file.key].store_id})
+        if each.file and isinstance(each.value, Mapping)
+        else each
+        for token, each in told.items()
+    }
+    count = there.take_reports(version_id, here, objects=new, needs=standing)
     failpoint("copy.after_reports")
     return count
 
