@@ -108,6 +108,8 @@ class Copying(Collecting, Labels):
     ) -> Version:
         """Takes in a final version with all that is known of it; one that is here already stays as it is.
 
+        A tombstone that only stood for it becomes the version, and so does one of which the bytes are gone for good.
+
         Args:
             version: As the other catalog has it.
             record: Of the copy.
@@ -120,7 +122,7 @@ class Copying(Collecting, Labels):
 
         Raises:
             AlreadyExistsError: Another version has its number here.
-            StateError: It was deleted here.
+            StateError: It was deleted here, and could be brought back.
             ConflictError: An object is gone meanwhile.
         """
 
@@ -128,7 +130,7 @@ class Copying(Collecting, Labels):
             state = connection.execute(sa.select(t.versions.c.state).where(t.versions.c.id == version.id)).scalar()
             if state is not None and State(state).is_final:
                 return version.id
-            if state is not None and not _is_placeholder(connection, version.id):
+            if state is not None and not _is_purged(connection, version.id):
                 raise StateError(
                     f"{version.label} ({version.id}) is {state} in catalog {self.id}",
                     kind=str(state),
@@ -148,6 +150,23 @@ class Copying(Collecting, Labels):
             return version.id
 
         return self._write(work, record)
+
+    def deleted_here(self, version_ids: Iterable[str]) -> set[str]:
+        """Which of some versions stood in this catalog and were deleted; no tombstones that only stand for a version.
+
+        Those were told to be final and to be deleted in one moment.
+        """
+        v, e, wanted = t.versions.c, t.events.c, list(version_ids)
+
+        def work(connection: Connection) -> set[str]:
+            found: set[str] = set()
+            for start in range(0, len(wanted), 500):
+                stood = (e.version_id == v.id) & (e.kind == "finalized") & (e.created != v.deleted)
+                query = sa.select(v.id).join(t.events, stood).where(v.state == State.DELETED)
+                found.update(connection.execute(query.where(v.id.in_(wanted[start : start + 500]))).scalars())
+            return found
+
+        return self.db.read(work)
 
     def report_tokens(self, version_ids: Iterable[str]) -> set[tuple[str, str]]:
         """All that was reported about some versions: (version id, token)."""
@@ -230,7 +249,9 @@ class Copying(Collecting, Labels):
             self._put(connection, dataclasses.replace(version, state=State.DELETED), store_id, None)
 
     def _fill(self, connection: Connection, version: Version, store_id: str, index: ObjectRef | None) -> Version:
-        """Makes the tombstone that stood for a version the version itself."""
+        """Makes the tombstone of a version the version itself. Files that were reported about it came to their end with it."""
+        files = (t.reports.c.version_id == version.id) & t.reports.c.kind.in_(("image", "media"))
+        connection.execute(sa.delete(t.reports).where(files))
         values = {"state": version.state, "deleted": None, "purged": False, "store_id": store_id}
         now = self._move(
             connection,
@@ -316,9 +337,9 @@ def _kind(key: str) -> str:
     return {"chunks": "chunk", "packs": "pack", "indexes": "index", "reports": "report"}[key.partition("/")[0]]
 
 
-def _is_placeholder(connection: Connection, version_id: str) -> bool:
-    """Whether a tombstone only stands for a version that was never copied."""
-    row = connection.execute(
-        sa.select(t.versions.c.purged, t.versions.c.origin).where(t.versions.c.id == version_id)
-    ).one()
-    return bool(row.purged) and '"copied_from"' in row.origin
+def _is_purged(connection: Connection, version_id: str) -> bool:
+    """Whether a tombstone is all that there can be of a version here, but one that tells whose it is."""
+    v, e = t.versions.c, t.events.c
+    told = sa.select(e.sequence).where((e.version_id == v.id) & (e.kind == "finalized")).exists()
+    where = (v.id == version_id) & v.purged & (v.state == State.DELETED) & told
+    return connection.execute(sa.select(v.id).where(where)).first() is not None

@@ -30,12 +30,12 @@ def run(context: Context, request: Copy) -> CopyResult:
     """Copies; ids, numbers, parents, tags, metadata, aliases, reports and moments stay. What is there already is not copied.
 
     Killed and run again it goes on. Of the versions that it was made from, deleted ones get tombstones; with `lineage`
-    False all of them do.
+    False all of them do. What the other catalog had of them and deleted stays deleted there.
 
     Raises:
         InvalidArgumentError: Neither another catalog nor another store is named, or the URL holds a password.
         NotFoundError: Nothing answers to the reference.
-        StateError: The version is not final, or was deleted in the other catalog.
+        StateError: The version is not final, or was deleted in the other catalog and could be brought back there.
         AlreadyExistsError: The other catalog has another version of that number.
         IntegrityError: Stored bytes are missing or damaged.
         StorageError: A store refused or did not answer.
@@ -99,8 +99,9 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
     there = {each.id: each for each in target.catalog.versions(ids=[each.id for each in wanted])}
     with context.progress.task(f"{version.dataset}: copy") as task:
         copier = _Copier(session.objects, target.objects, task, done)
+        ended = target.catalog.deleted_here(each.id for each in wanted if each.id != version.id)
         for each in wanted:
-            if each.id not in there:
+            if each.id not in there and each.id not in ended:
                 index, standing, new = copier.bring(each, session.manifest(each).index, store_id)
                 aliases = session.catalog.aliases(each.project, each.name)
                 target.catalog.take(
@@ -119,9 +120,10 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
                 done.versions += 1
             target.flush_journal()
         # Last: a file of a report that is damaged keeps no version back.
-        ids = [each.id for each in wanted]
+        ids = [each.id for each in wanted if each.id not in ended]
         untold = session.catalog.report_tokens(ids) - target.catalog.report_tokens(ids)
-        for version_id in sorted({told_about for told_about, _ in untold}):
+        told_about = {version_id for version_id, _ in untold}
+        for version_id in (each for each in ids if each in told_about):
             told = {token: r for token, r in session.catalog.told(version_id).items() if (version_id, token) in untold}
             done.reports += _tell(target.catalog, copier, version_id, told, store_id)
             target.flush_journal()

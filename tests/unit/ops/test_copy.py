@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from dataset_tasks.errors import (
     StateError,
 )
 from dataset_tasks.model import State, Version
-from dataset_tasks.ops.requests import Copy, CopyResult, Create, Delete
+from dataset_tasks.ops.requests import Collect, Copy, CopyResult, Create, Delete
 from dataset_tasks.rebuild import find_journals, rebuild
 from dataset_tasks.report import Logger
 from dataset_tasks.session import Session, open_session
@@ -197,6 +198,79 @@ def test_a_version_that_was_deleted_there_stays_deleted(pair: Pair) -> None:
         there.run(Delete(ref=pair.child))
     with pytest.raises(StateError, match="is deleted in catalog"):
         pair.copy(pair.child)
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_what_a_version_was_made_from_and_was_deleted_there_stays_deleted(pair: Pair, purged: bool) -> None:
+    """As where the other catalog keeps the newest only, and each night brings the next."""
+    pair.copy(pair.second)
+    with pair.there() as there:
+        there.run(Delete(ref=pair.first, force=True))
+        if purged:
+            there.run(Collect(dry_run=False, now=True, idle=0.0))
+    assert pair.copy(pair.child).versions == 1
+    assert pair.copy(pair.child).unchanged
+    with pair.there() as there:
+        states = {v.id: v.state for v in there.catalog.ancestors(pair.child).values()}
+        assert states == {
+            pair.first: State.DELETED,
+            pair.second: State.PUBLISHED,
+            pair.child: State.COMPLETED,
+        }
+        assert_sound(there)
+
+
+def test_a_version_that_is_gone_for_good_there_is_brought_anew_when_it_is_asked_for(reported: Pair) -> None:
+    expected = said(reported.here, reported.first)
+    reported.copy(reported.first)
+    with reported.there() as there:
+        Logger(there, reported.first).report_text("from there")
+        there.run(Delete(ref=reported.first))
+        there.run(Collect(dry_run=False, now=True, idle=0.0))
+    done = reported.copy(reported.first)
+    assert (done.versions, done.reports) == (1, 1)
+    with reported.there() as there:
+        assert plain(there.catalog.version(reported.first)) == plain(reported.here.catalog.version(reported.first))
+        assert {each[:3] for each in said(there, reported.first)} == {
+            *(each[:3] for each in expected),
+            ("text", "", ""),
+        }
+        assert_sound(there)
+        told = said(there, reported.first)
+    other = f"sqlite:///{reported.folder}/rebuilt.db"
+    journals = find_journals([reported.store], open_store, None)
+    assert rebuild(other, journals, open_store=open_store, clock=reported.here.clock).problems == ()
+    with open_session(catalog_url=other, store_url=reported.store) as rebuilt:
+        assert sorted(map(str, said(rebuilt, reported.first))) == sorted(map(str, told))
+        assert_sound(rebuilt)
+    assert reported.copy(reported.child).versions == 3
+
+
+def test_a_copy_brings_back_what_is_gone_for_good_at_home(pair: Pair) -> None:
+    before = plain(pair.here.catalog.version(pair.child))
+    pair.copy(pair.child)
+    pair.here.run(Delete(ref=pair.child))
+    back = Copy(ref=pair.child, to_catalog=pair.here.settings.catalog_url, to_store=str(pair.folder / "home" / "store"))
+    with pair.there() as there:
+        with pytest.raises(StateError, match="undelete"):
+            there.run(back)
+        pair.here.run(Collect(dry_run=False, now=True, idle=0.0))
+        assert there.run(back).versions == 1  # type: ignore[attr-defined]  # a CopyResult
+    assert plain(pair.here.catalog.version(pair.child)) == before
+    assert_sound(pair.here)
+
+
+def test_a_tombstone_that_does_not_tell_whose_it_is_stays_one(pair: Pair) -> None:
+    pair.copy(pair.child, lineage=False)
+    for path in (pair.folder / "there").glob("*/journal/*"):
+        if json.loads(path.read_text())["version_id"] == pair.first:
+            path.unlink()
+    other = f"sqlite:///{pair.folder}/rebuilt.db"
+    rebuild(other, find_journals([pair.store], open_store, None), open_store=open_store, clock=pair.here.clock)
+    with open_session(catalog_url=other, store_url=pair.store) as rebuilt:
+        assert rebuilt.catalog.version(pair.first).name == "lost"
+        with pytest.raises(StateError, match="is deleted in catalog"):
+            pair.here.run(Copy(ref=pair.first, to_catalog=other, to_store=pair.store))
 
 
 def test_a_copy_needs_another_place_and_no_password(pair: Pair) -> None:
