@@ -100,6 +100,7 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
     with context.progress.task(f"{version.dataset}: copy") as task:
         copier = _Copier(session.objects, target.objects, task, done)
         ended = target.catalog.deleted_here(each.id for each in wanted if each.id != version.id)
+        target.flush_journal()  # what a copy that was killed had taken in
         for each in wanted:
             if each.id not in there and each.id not in ended:
                 index, standing, new = copier.bring(each, session.manifest(each).index, store_id)
@@ -118,7 +119,7 @@ def _to_catalog(context: Context, request: Copy, version: Version, target: Sessi
                 )
                 failpoint("copy.after_version")
                 done.versions += 1
-            target.flush_journal()
+                target.flush_journal()
         # Last: a file of a report that is damaged keeps no version back.
         ids = [each.id for each in wanted if each.id not in ended]
         untold = session.catalog.report_tokens(ids) - target.catalog.report_tokens(ids)
