@@ -184,7 +184,8 @@ class Report:
         """Where the bytes of an image or media file are; None for what is no file."""
         if not isinstance(self.value, Mapping) or "key" not in self.value or self.kind not in ("image", "media"):
             return None
-        return ObjectRef(**{name: self.value[name] for name in ("store_id", "key", "size", "sha256")})  # type: ignore[arg-type]  # as it was written
+        fields = {name: self.value[name] for name in ("store_id", "key", "size", "sha256")}
+        return ObjectRef(**fields)  # type: ignore[arg-type]  # as it was written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

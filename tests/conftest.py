@@ -64,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def count_open(tmp_path: Path) -> Callable[[], int]:
-    """Counts what this process holds open of `tmp_path`; what earlier tests left and other threads open elsewhere is not."""
+    """Counts what this process holds open of `tmp_path`, not what earlier tests left or other threads open elsewhere."""
     top = os.fsencode(tmp_path)
 
     def is_inside(handle: bytes) -> bool:

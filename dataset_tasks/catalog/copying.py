@@ -249,7 +249,7 @@ class Copying(Collecting, Labels):
             self._put(connection, dataclasses.replace(version, state=State.DELETED), store_id, None)
 
     def _fill(self, connection: Connection, version: Version, store_id: str, index: ObjectRef | None) -> Version:
-        """Makes the tombstone of a version the version itself. Files that were reported about it came to their end with it."""
+        """Makes the tombstone of a version the version itself; files that were reported about it went with it."""
         files = (t.reports.c.version_id == version.id) & t.reports.c.kind.in_(("image", "media"))
         connection.execute(sa.delete(t.reports).where(files))
         values = {"state": version.state, "deleted": None, "purged": False, "store_id": store_id}

@@ -27,10 +27,11 @@ _WORKERS = 8
 
 
 def run(context: Context, request: Copy) -> CopyResult:
-    """Copies; ids, numbers, parents, tags, metadata, aliases, reports and moments stay. What is there already is not copied.
+    """Copies; ids, numbers, parents, tags, metadata, aliases, reports and moments stay.
 
-    Killed and run again it goes on. Of the versions that it was made from, deleted ones get tombstones; with `lineage`
-    False all of them do. What the other catalog had of them and deleted stays deleted there.
+    What is there already is not copied. Killed and run again it goes on. Of the versions that it was made from, deleted
+    ones get tombstones; with `lineage` False all of them do. What the other catalog had of them and deleted stays
+    deleted there.
 
     Raises:
         InvalidArgumentError: Neither another catalog nor another store is named, or the URL holds a password.

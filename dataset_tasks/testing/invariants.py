@@ -24,7 +24,8 @@ def assert_invariants(session: Session, *, collected: bool = False) -> None:
     - I3: the events of a version tell its state: first `finalized`, once, `published` once exactly when it is published,
       `deleted` and `undeleted` in turn. A version's number is used once.
     - I6: every object that a version, or a report about it, refers to has a live row with the same size and hash, a
-      draft's too; what was given up has no index. With `collected`, as `gc` with no grace leaves it, nothing else is in the stores.
+      draft's too; what was given up has no index. With `collected`, as `gc` with no grace leaves it, nothing else is in
+      the stores.
     - I8, I12: every event stands in the journal.
 
     Args:
